@@ -1,0 +1,256 @@
+/**
+ * The simulator: a device model over host memory, with true out-of-memory, checked transfers and an optional cost model
+ * that lets a laptop behave like a device behind a bus.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { fileURLToPath } from "node:url"
+import * as Bytes from "../Bytes.ts"
+import { type BackendUnavailable, InvalidConfiguration } from "../Errors.ts"
+import { HostApi, type Kernel as HostApiKernel } from "../HostApi.ts"
+import { isPowerOfTwo } from "../internal/core/sizes.ts"
+import * as NativeHostApi from "../internal/native/hostApi.ts"
+import { loadLibrary } from "../internal/native/library.ts"
+
+/**
+ * A kernel of the simulator: a plain C function in a shared library. See `native/include/leasehold_kernel.h`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Kernel extends HostApiKernel {
+  readonly backend: "simulator"
+  /** The absolute path of the library. */
+  readonly library: string
+}
+
+/**
+ * What the simulated device costs. Whatever is left out costs nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CostModel {
+  readonly malloc?: Duration.DurationInput | undefined
+  readonly free?: Duration.DurationInput | undefined
+  /** Every copy and every fill. */
+  readonly transfer?: Duration.DurationInput | undefined
+  readonly launch?: Duration.DurationInput | undefined
+  readonly hostToDeviceBytesPerSecond?: number | undefined
+  readonly deviceToHostBytesPerSecond?: number | undefined
+  /** `"real"` sleeps; `"virtual"` only counts, see `Statistics.clockNanos`. Defaults to `"real"`. */
+  readonly clock?: "real" | "virtual" | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Device memory. Pages that are never used cost nothing. Defaults to `"1 GiB"`. */
+  readonly totalBytes?: Bytes.Input | undefined
+  /** Least alignment of a slice, a power of two. Defaults to `64`. */
+  readonly alignmentBytes?: Bytes.Input | undefined
+  /** Lengths are rounded up to a multiple of this. Defaults to `1`. */
+  readonly granularityBytes?: Bytes.Input | undefined
+  /** Bytes that every slice has behind its end. Defaults to `0`. */
+  readonly tailBytes?: Bytes.Input | undefined
+  /** Copies up to this many bytes in one direction go through staging as one. Defaults to `0`, never. */
+  readonly coalesceMaxBytes?: Bytes.Input | undefined
+  /**
+   * `"immediate"` answers within each call; `"late"` hands out tickets and works on threads of its own, as a GPU does.
+   * Defaults to `"immediate"`.
+   */
+  readonly completion?: "immediate" | "late" | undefined
+  /** Whether the lanes run one after the other or beside each other. Defaults to `"serial"`. */
+  readonly lanes?: "serial" | "overlap" | undefined
+  readonly cost?: CostModel | undefined
+  /** The absolute path of the simulator's library. Defaults to the one that `npm run build:native` builds. */
+  readonly libraryPath?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category configuration
+ */
+export const defaults = {
+  totalBytes: "1 GiB",
+  alignmentBytes: 64,
+  granularityBytes: 1,
+  tailBytes: 0,
+  coalesceMaxBytes: 0,
+  completion: "immediate",
+  lanes: "serial"
+} as const satisfies Options
+
+/**
+ * What the simulated device itself has counted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Statistics {
+  readonly liveBytes: number
+  readonly liveCount: number
+  readonly hostLiveBytes: number
+  readonly hostLiveCount: number
+  readonly mallocCount: number
+  readonly freeCount: number
+  readonly copyInCount: number
+  readonly copyOutCount: number
+  readonly fillCount: number
+  readonly launchCount: number
+  readonly copiedInBytes: number
+  readonly copiedOutBytes: number
+  /** Work whose ticket has not ended. */
+  readonly inFlightCount: number
+  /** Time that the device has spent, virtual or real. */
+  readonly clockNanos: number
+}
+
+/**
+ * The simulated device beside its `HostApi`: what it has counted itself, independent of any runner.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Simulator extends Context.Tag("leasehold/backends/Simulator")<
+  Simulator,
+  { readonly statistics: Effect.Effect<Statistics> }
+>() {}
+
+/**
+ * Names a kernel: `symbol` of the shared library at `library`, a path or a file URL.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const kernel = (options: { readonly library: string | URL; readonly symbol: string }): Kernel => ({
+  backend: "simulator",
+  library: typeof options.library === "string" ? options.library : fileURLToPath(options.library),
+  symbol: options.symbol
+})
+
+/**
+ * A simulated device.
+ *
+ * Fails with `BackendUnavailable` where its library is missing or does not fit, naming the command that builds it, and
+ * with `InvalidConfiguration` for an option that is not valid.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<HostApi | Simulator, BackendUnavailable | InvalidConfiguration> =>
+  Layer.scopedContext(Effect.gen(function*() {
+    const settings = yield* settingsText(options)
+    const functions = yield* loadLibrary({
+      backend: "simulator",
+      path: options.libraryPath ??
+        fileURLToPath(new URL("../../native/build/libleasehold_simulator.so", import.meta.url)),
+      hint: "build it with `npm run build:native`, which needs a C compiler and make"
+    })
+    const context = yield* NativeHostApi.open({ backend: "simulator", functions, settings, deviceIndex: 0 })
+    return Context.make(HostApi, context.hostApi).pipe(
+      Context.add(Simulator, { statistics: Effect.sync(() => statistics(context.statistics())) })
+    )
+  }))
+
+const statistics = (counters: Readonly<Record<string, number>>): Statistics => {
+  const counter = (name: string): number => counters[name] ?? 0
+  return {
+    liveBytes: counter("live_bytes"),
+    liveCount: counter("live_count"),
+    hostLiveBytes: counter("host_live_bytes"),
+    hostLiveCount: counter("host_live_count"),
+    mallocCount: counter("malloc_count"),
+    freeCount: counter("free_count"),
+    copyInCount: counter("copy_in_count"),
+    copyOutCount: counter("copy_out_count"),
+    fillCount: counter("fill_count"),
+    launchCount: counter("launch_count"),
+    copiedInBytes: counter("copied_in_bytes"),
+    copiedOutBytes: counter("copied_out_bytes"),
+    inFlightCount: counter("in_flight_count"),
+    clockNanos: counter("clock_nanos")
+  }
+}
+
+const invalid = (
+  reason: InvalidConfiguration["reason"],
+  option: string,
+  detail: string
+): Effect.Effect<never, InvalidConfiguration> =>
+  Effect.fail(new InvalidConfiguration({ reason, option: `Simulator.${option}`, detail }))
+
+const bytes = (
+  option: string,
+  input: Bytes.Input,
+  least: number
+): Effect.Effect<number, InvalidConfiguration> => {
+  const parsed = Bytes.parse(input)
+  return parsed === undefined || parsed < least
+    ? invalid("Size", option, `it should be a size of at least ${least} B`)
+    : Effect.succeed(parsed)
+}
+
+const nanos = (
+  option: string,
+  input: Duration.DurationInput | undefined
+): Effect.Effect<number, InvalidConfiguration> => {
+  const duration = input === undefined ? Duration.zero : Duration.decode(input)
+  const count = Duration.toMillis(duration) * 1_000_000
+  return Number.isSafeInteger(Math.round(count))
+    ? Effect.succeed(Math.round(count))
+    : invalid("Duration", option, "it should be a finite duration")
+}
+
+const rate = (option: string, input: number | undefined): Effect.Effect<number, InvalidConfiguration> =>
+  input === undefined || (Number.isSafeInteger(input) && input >= 0)
+    ? Effect.succeed(input ?? 0)
+    : invalid("Size", option, "it should be a whole number of bytes per second")
+
+const choice = <A extends string>(
+  option: string,
+  input: A,
+  choices: ReadonlyArray<A>
+): Effect.Effect<A, InvalidConfiguration> =>
+  choices.includes(input)
+    ? Effect.succeed(input)
+    : invalid("Choice", option, `it should be one of ${choices.map((name) => `"${name}"`).join(", ")}`)
+
+/** Checks the options and writes them in the words of the simulator's settings. */
+const settingsText = (options: Options): Effect.Effect<string, InvalidConfiguration> =>
+  Effect.gen(function*() {
+    const cost = options.cost ?? {}
+    const alignmentBytes = yield* bytes("alignmentBytes", options.alignmentBytes ?? defaults.alignmentBytes, 1)
+    if (!isPowerOfTwo(alignmentBytes)) {
+      return yield* invalid("Alignment", "alignmentBytes", "it should be a power of two")
+    }
+    const settings = {
+      total_bytes: yield* bytes("totalBytes", options.totalBytes ?? defaults.totalBytes, 1),
+      alignment_bytes: alignmentBytes,
+      size_granularity_bytes: yield* bytes(
+        "granularityBytes",
+        options.granularityBytes ?? defaults.granularityBytes,
+        1
+      ),
+      tail_bytes: yield* bytes("tailBytes", options.tailBytes ?? defaults.tailBytes, 0),
+      coalesce_max_bytes: yield* bytes("coalesceMaxBytes", options.coalesceMaxBytes ?? defaults.coalesceMaxBytes, 0),
+      completion: yield* choice("completion", options.completion ?? defaults.completion, ["immediate", "late"]),
+      lanes: yield* choice("lanes", options.lanes ?? defaults.lanes, ["serial", "overlap"]),
+      malloc_nanos: yield* nanos("cost.malloc", cost.malloc),
+      free_nanos: yield* nanos("cost.free", cost.free),
+      transfer_nanos: yield* nanos("cost.transfer", cost.transfer),
+      launch_nanos: yield* nanos("cost.launch", cost.launch),
+      in_bytes_per_second: yield* rate("cost.hostToDeviceBytesPerSecond", cost.hostToDeviceBytesPerSecond),
+      out_bytes_per_second: yield* rate("cost.deviceToHostBytesPerSecond", cost.deviceToHostBytesPerSecond),
+      clock: yield* choice("cost.clock", cost.clock ?? "real", ["real", "virtual"])
+    }
+    return Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(" ")
+  })

@@ -1,0 +1,75 @@
+/**
+ * Finding and loading a backend's shared library, with every reason why it cannot be loaded.
+ */
+import * as Either from "effect/Either"
+import { realpathSync, statSync } from "node:fs"
+import { isAbsolute } from "node:path"
+import { isMainThread } from "node:worker_threads"
+import { BackendUnavailable } from "../../Errors.ts"
+import { abiVersion, declareLibrary, type Functions } from "../ffi/declarations.ts"
+
+/** koffi cuts longer paths. */
+const maxPathLength = 4095
+
+/** What is wrong with a path that is to be loaded, or `undefined`. */
+export const rejectPath = (path: string): string | undefined => {
+  if (typeof path !== "string" || path === "") {
+    return "a library path should be a non-empty string"
+  }
+  if (!isAbsolute(path)) {
+    return "a library path should be absolute"
+  }
+  if (path.includes("\0")) {
+    return "a library path should hold no NUL character"
+  }
+  return path.length > maxPathLength ? `a library path should have at most ${maxPathLength} characters` : undefined
+}
+
+/** Loads the library at `path` and checks that it speaks our version of the ABI. */
+export const loadLibrary = (options: {
+  readonly backend: string
+  readonly path: string
+  /** The command that builds the library. */
+  readonly hint: string
+}): Either.Either<Functions, BackendUnavailable> => {
+  const { backend, hint, path } = options
+  const unavailable = (
+    reason: BackendUnavailable["reason"],
+    detail: string
+  ): Either.Either<never, BackendUnavailable> =>
+    Either.left(new BackendUnavailable({ backend, reason, detail, pathsTried: [path], hint }))
+  if (!isMainThread) {
+    return unavailable("UnsupportedThread", "native backends do not run in worker threads; use a child process")
+  }
+  const rejected = rejectPath(path)
+  if (rejected !== undefined) {
+    return unavailable("LibraryRejected", rejected)
+  }
+  const status = statSync(path, { throwIfNoEntry: false })
+  if (status === undefined) {
+    return unavailable("LibraryNotFound", "its library has not been built")
+  }
+  if (!status.isFile()) {
+    return unavailable("LibraryRejected", "its library is not a file")
+  }
+  if ((status.mode & 0o002) !== 0) {
+    return unavailable("LibraryRejected", "its library may be written by everybody")
+  }
+  return Either.flatMap(
+    Either.try({
+      try: () => declareLibrary(realpathSync(path)),
+      catch: (error) => error
+    }).pipe(Either.orElse((error) => {
+      const detail = error instanceof Error ? error.message : String(error)
+      return /cannot find function/i.test(detail)
+        ? unavailable("SymbolMissing", detail)
+        : unavailable("LibraryNotLoaded", detail)
+    })),
+    (functions) => {
+      const version = Number(functions.lh_abi_version())
+      return version === abiVersion
+        ? Either.right(functions)
+        : unavailable("AbiMismatch", `its library has ABI version ${version}, and ${abiVersion} is needed`)
+    }
+  )
+}

@@ -1,0 +1,115 @@
+/**
+ * Opening and closing a runner.
+ */
+import * as Effect from "effect/Effect"
+import type { DeviceFailed, DeviceOutOfMemory } from "../../Errors.ts"
+import { type Origin, type Service as HostApiService, Status } from "../../HostApi.ts"
+import type { Settings } from "../../RunnerOptions.ts"
+import { assert } from "../assert.ts"
+import { call, inTurn, release } from "./calls.ts"
+import { type ChunkError, freeChunks, makeChunks } from "./configure.ts"
+import { allocationFailure } from "./failures.ts"
+import { releaseHostTensor } from "./hostTensors.ts"
+import { releaseFailed } from "./leases.ts"
+import { releaseResident } from "./residents.ts"
+import { endRun } from "./runAwaited.ts"
+import { closed, closing, ready, RunnerState, type Staging } from "./state.ts"
+
+const stagingOrigin: Origin = { purpose: "staging", runId: 0, names: ["staging"] }
+
+/** Makes a runner's chunks and staging areas. Whatever fails, nothing is held afterwards. */
+export const open = (
+  hostApi: HostApiService,
+  settings: Settings
+): Effect.Effect<RunnerState, ChunkError> =>
+  Effect.suspend(() => {
+    const state = new RunnerState(hostApi, settings)
+    return Effect.gen(function*() {
+      const { answersAtOnce, coalesceMaxBytes } = hostApi.traits
+      if (!answersAtOnce || coalesceMaxBytes > 0) {
+        state.staging = yield* makeStaging(state, settings.stagingMaxBytes)
+      }
+      if (!answersAtOnce) {
+        state.moveStaging = yield* makeStaging(state, settings.maxInlineCopyBytes)
+      }
+      const chunks = yield* makeChunks(state, settings.temporaryBuffer)
+      state.install(settings.temporaryBuffer, chunks)
+      state.lifecycle = ready
+      return state
+    }).pipe(Effect.onError(() => tearDown(state)))
+  }).pipe(Effect.uninterruptible)
+
+const makeStaging = (
+  state: RunnerState,
+  byteCount: number
+): Effect.Effect<Staging, DeviceOutOfMemory | DeviceFailed> =>
+  byteCount === 0
+    ? Effect.succeed({ address: 0, byteCount: 0 })
+    : call(state, "hostMalloc", state.hostApi.hostMalloc(byteCount, stagingOrigin)).pipe(
+      Effect.map((address) => ({ address, byteCount })),
+      Effect.mapError((error) =>
+        allocationFailure(state, error, { purpose: "the staging area", requestedBytes: byteCount })
+      )
+    )
+
+/**
+ * Closes a runner: the active run ends first, then everything that outlives runs is released. From the first moment on
+ * every handle answers `RunnerClosed`. The memory of a poisoned runner is forgotten, not freed. The second time does
+ * nothing.
+ */
+export const close = (state: RunnerState): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    state.lifecycle._tag === "Closed" || state.lifecycle._tag === "Closing"
+      ? Effect.void
+      // A configuration under way would install chunks behind our back.
+      : Effect.zipRight(state.until(() => state.lifecycle._tag !== "Configuring"), tearDown(state))
+  ).pipe(Effect.uninterruptible)
+
+const tearDown = (state: RunnerState): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    if (!state.isPoisoned) {
+      state.lifecycle = closing
+    }
+    const run = state.activeRun
+    if (run !== undefined) {
+      state.warnings.push(`the runner is closed while a run of ${run.name} is active; the run is ended first`)
+      yield* endRun(state, run)
+    }
+    const release = { discard: true } as const
+    yield* Effect.forEach([...state.residents].reverse(), (record) => releaseResident(state, record), release)
+    yield* Effect.forEach([...state.hostTensors].reverse(), (record) => releaseHostTensor(state, record), release)
+    const chunks = state.chunks
+    state.install({ ...state.configuration, chunkBytes: [] }, [])
+    yield* freeChunks(state, chunks)
+    yield* freeStaging(state)
+    state.prepared.clear()
+    assert(state.counters.retainedBytes === 0, "a closed runner retains nothing")
+    state.lifecycle = closed
+    state.notify()
+    yield* state.logWarnings
+  })
+
+const freeStaging = (state: RunnerState): Effect.Effect<void> =>
+  Effect.forEach([state.moveStaging, state.staging], (staging) =>
+    inTurn(
+      state,
+      "hostFree",
+      Effect.suspend(() => {
+        if (staging.byteCount === 0 || state.isPoisoned) {
+          return Effect.void
+        }
+        return Effect.map(
+          release(state, "hostFree", state.hostApi.hostFree(staging.address, stagingOrigin)),
+          (status) => {
+            if (status !== Status.Ok) {
+              releaseFailed(state, "the staging area", staging.byteCount, status)
+            }
+          }
+        )
+      })
+    ), { discard: true }).pipe(
+      Effect.zipRight(Effect.sync(() => {
+        state.moveStaging = { address: 0, byteCount: 0 }
+        state.staging = { address: 0, byteCount: 0 }
+      }))
+    )

@@ -1,0 +1,233 @@
+/**
+ * Configuring the temporary buffer: making chunks, exchanging them for others, and giving them back.
+ *
+ * Retained bytes stay within the larger of the old and the new budget at every moment. Where both sets of chunks fit
+ * into it, the new ones are made first, and a failure leaves everything as it was. Where they do not, the old ones go
+ * first; if the new ones cannot be had the old ones are made again; if that fails too, the runner is unconfigured.
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import {
+  BudgetExhausted,
+  ConfigureWhileActive,
+  DeviceFailed,
+  DeviceOutOfMemory,
+  type InvalidConfiguration,
+  type RunnerClosed,
+  type RunnerPoisoned,
+  type TransferFailed
+} from "../../Errors.ts"
+import { type Origin, Status } from "../../HostApi.ts"
+import { type Configuration, configuration as makeConfiguration, isSame, type Options } from "../../TemporaryBuffer.ts"
+import { assert } from "../assert.ts"
+import { call, inTurn, release } from "./calls.ts"
+import { allocationFailure } from "./failures.ts"
+import { releaseFailed } from "./leases.ts"
+import { clearMemory } from "./residents.ts"
+import { type Chunk, configuring, ready, type RunnerState, unconfigured } from "./state.ts"
+
+/** Why chunks cannot be had. */
+export type ChunkError = DeviceOutOfMemory | DeviceFailed | TransferFailed | BudgetExhausted
+
+/** Why the temporary buffer cannot be configured. */
+export type ConfigureError =
+  | ChunkError
+  | ConfigureWhileActive
+  | InvalidConfiguration
+  | RunnerClosed
+  | RunnerPoisoned
+
+const origin = (purpose: Origin["purpose"]): Origin => ({ purpose, runId: 0, names: ["chunk"] })
+
+/** Exchanges the configuration. The same one again does nothing at all. */
+export const configure = (state: RunnerState, options: Options): Effect.Effect<void, ConfigureError> =>
+  Effect.suspend((): Effect.Effect<void, ConfigureError> => {
+    const refusal = state.refusal("configure") ?? activeRefusal(state)
+    if (refusal !== undefined) {
+      return Effect.fail(refusal)
+    }
+    const made = makeConfiguration(options, state.hostApi.traits)
+    if (Either.isLeft(made)) {
+      return Effect.fail(made.left)
+    }
+    if (state.lifecycle._tag === "Ready" && isSame(made.right, state.configuration)) {
+      return Effect.void
+    }
+    return exchange(state, made.right)
+  }).pipe(Effect.uninterruptible)
+
+const activeRefusal = (state: RunnerState): ConfigureWhileActive | undefined => {
+  if (state.activeRun !== undefined || state.readingArguments) {
+    return new ConfigureWhileActive({ holder: "run", activeCallable: state.activeRun?.name ?? "a callable" })
+  }
+  return state.lifecycle._tag === "Configuring"
+    ? new ConfigureWhileActive({ holder: "configuration", activeCallable: "" })
+    : undefined
+}
+
+const totalBytes = (configuration: Configuration): number =>
+  configuration.chunkBytes.reduce((sum, bytes) => sum + bytes, 0)
+
+const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, ChunkError> =>
+  Effect.suspend(() => {
+    const previous = state.configuration
+    const wasReady = state.lifecycle._tag === "Ready"
+    const retained = state.counters.retainedBytes
+    const quarantined = state.counters.quarantinedBufferBytes
+    if (next.maxBytes > 0 && totalBytes(next) + quarantined > next.maxBytes && quarantined > 0) {
+      return Effect.fail(quarantineRefusal(state, totalBytes(next), next.maxBytes))
+    }
+    state.lifecycle = configuring
+    const bothFit = retained + totalBytes(next) + quarantined <= Math.max(previous.maxBytes, next.maxBytes)
+    if (!bothFit && retained > 0) {
+      state.counters.configurationsWithoutOverlap += 1
+      state.warnings.push(
+        "the temporary buffer gives its old chunks up first, as old and new do not fit in the budget together"
+      )
+    }
+    const steps = bothFit ? makeThenFree(state, next) : freeThenMake(state, previous, next, wasReady)
+    return Effect.flatMap(Effect.exit(steps), (exit) => {
+      settle(state, Exit.isSuccess(exit) || wasReady)
+      return Effect.zipRight(state.logWarnings, Effect.mapError(exit, (error) => restated(state, error)))
+    })
+  })
+
+/**
+ * Says where the runner stands after a configuration, once: ready if it has the chunks that its configuration asks for.
+ * Poisoned and closed stay as they are.
+ */
+const settle = (state: RunnerState, isConfigured: boolean): void => {
+  if (state.lifecycle._tag === "Configuring") {
+    const hasChunks = state.chunks.length === state.configuration.chunkBytes.length
+    state.lifecycle = isConfigured && hasChunks ? ready : unconfigured
+  }
+  state.notify()
+}
+
+/** Memory in quarantine takes the budget's room. */
+const quarantineRefusal = (state: RunnerState, requestedBytes: number, maxBytes: number): BudgetExhausted => {
+  const quarantined = state.counters.quarantinedBufferBytes
+  return new BudgetExhausted({
+    reason: "Quarantined",
+    tensor: "chunk",
+    requestedBytes,
+    alignedBytes: requestedBytes,
+    inUseBytes: quarantined,
+    largestFreeBytes: Math.max(0, maxBytes - quarantined),
+    maxBytes,
+    suggestedMaxBytes: requestedBytes + quarantined,
+    largestHolders: []
+  })
+}
+
+const makeThenFree = (state: RunnerState, next: Configuration): Effect.Effect<void, ChunkError> =>
+  Effect.flatMap(makeChunks(state, next), (chunks) => {
+    const old = state.chunks
+    state.install(next, chunks)
+    return freeChunks(state, old)
+  })
+
+const freeThenMake = (
+  state: RunnerState,
+  previous: Configuration,
+  next: Configuration,
+  wasReady: boolean
+): Effect.Effect<void, ChunkError> =>
+  Effect.suspend(() => {
+    const old = state.chunks
+    state.install(previous, [])
+    return freeChunks(state, old).pipe(
+      Effect.zipRight(makeChunks(state, next)),
+      Effect.map((chunks) => state.install(next, chunks)),
+      Effect.tapError(() => wasReady && !state.isPoisoned ? restore(state, previous) : Effect.void)
+    )
+  })
+
+/** Makes the old chunks again after the new ones could not be had. Where that fails too, the runner is unconfigured. */
+const restore = (state: RunnerState, previous: Configuration): Effect.Effect<void> =>
+  Effect.matchEffect(makeChunks(state, previous), {
+    onFailure: (error) =>
+      Effect.sync(() => {
+        state.warnings.push(`the temporary buffer could not be restored: ${error.message}`)
+      }),
+    onSuccess: (chunks) => Effect.sync(() => state.install(previous, chunks))
+  })
+
+/** The error says where the runner stands after the attempt, which was not known when it was built. */
+const restated = (state: RunnerState, error: ChunkError): ChunkError => {
+  const isUnconfigured = state.lifecycle._tag === "Unconfigured"
+  switch (error._tag) {
+    case "DeviceOutOfMemory":
+      return new DeviceOutOfMemory({ ...error, runner: isUnconfigured ? "unconfigured" : "ready" })
+    case "DeviceFailed":
+      return new DeviceFailed({
+        ...error,
+        runner: state.isPoisoned ? "poisoned" : isUnconfigured ? "unconfigured" : "ready"
+      })
+    default:
+      return error
+  }
+}
+
+/** Makes all chunks of a configuration, cleared, or none. */
+export const makeChunks = (
+  state: RunnerState,
+  configuration: Configuration
+): Effect.Effect<ReadonlyArray<Chunk>, ChunkError> =>
+  Effect.gen(function*() {
+    const chunks: Array<Chunk> = []
+    const make = (byteCount: number): Effect.Effect<void, ChunkError> =>
+      makeChunk(state, configuration, byteCount, chunks)
+    yield* Effect.forEach(configuration.chunkBytes, make, { discard: true }).pipe(
+      Effect.onError(() => freeChunks(state, chunks))
+    )
+    return chunks
+  }).pipe(Effect.uninterruptible)
+
+const makeChunk = (
+  state: RunnerState,
+  configuration: Configuration,
+  byteCount: number,
+  chunks: Array<Chunk>
+): Effect.Effect<void, ChunkError> =>
+  Effect.suspend(() => {
+    assert(
+      state.counters.retainedBytes + byteCount <= Math.max(configuration.maxBytes, state.configuration.maxBytes),
+      "retained bytes stay within the budget"
+    )
+    return call(state, "malloc", state.hostApi.malloc(byteCount, configuration.alignmentBytes, origin("chunk")))
+  }).pipe(
+    Effect.mapError((error) => allocationFailure(state, error, { purpose: "a chunk", requestedBytes: byteCount })),
+    Effect.tap((address) =>
+      Effect.suspend(() => {
+        chunks.push({ address, byteCount })
+        state.counters.retainedBytes += byteCount
+        state.counters.mallocs += 1
+        return clearMemory(state, address, byteCount, origin("clear"))
+      })
+    ),
+    Effect.asVoid
+  )
+
+/** Gives chunks back, newest first. What the device does not take goes to quarantine. */
+export const freeChunks = (state: RunnerState, chunks: ReadonlyArray<Chunk>): Effect.Effect<void> =>
+  Effect.forEach([...chunks].reverse(), (chunk) => inTurn(state, "free", freeChunk(state, chunk)), { discard: true })
+
+const freeChunk = (state: RunnerState, chunk: Chunk): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (state.isPoisoned) {
+      state.counters.retainedBytes -= chunk.byteCount
+      state.quarantine(chunk.byteCount, "buffer")
+      return Effect.void
+    }
+    return Effect.map(release(state, "free", state.hostApi.free(chunk.address, origin("chunk"))), (status) => {
+      state.counters.retainedBytes -= chunk.byteCount
+      if (status === Status.Ok) {
+        state.counters.frees += 1
+      } else {
+        state.quarantine(chunk.byteCount, "buffer")
+        releaseFailed(state, "a chunk", chunk.byteCount, status)
+      }
+    })
+  })

@@ -1,0 +1,70 @@
+/**
+ * The gate: device work of one runner goes through it one piece at a time, in the order of arrival.
+ *
+ * The fast path of a run looks at it synchronously. Whoever waits is uninterruptible, and is handed the gate by the piece
+ * that ends, inside that piece's own uninterruptible region, so that no wake-up is lost.
+ */
+import * as Effect from "effect/Effect"
+import { assert } from "../assert.ts"
+
+export class Gate {
+  #busy = false
+  #broken = false
+  readonly #waiting: Array<() => void> = []
+  readonly #onIdle: () => void
+
+  /** `onIdle` is called when work has ended and nobody waits. */
+  constructor(onIdle: () => void) {
+    this.#onIdle = onIdle
+  }
+
+  /** Whether work is under way now. */
+  get busy(): boolean {
+    return this.#busy
+  }
+
+  /** Runs `work` when its turn has come. Work that has begun is not interrupted. */
+  through<A, E>(work: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.uninterruptible(
+      Effect.zipRight(this.#enter, Effect.ensuring(work, Effect.sync(() => this.#leave())))
+    )
+  }
+
+  /**
+   * Lets everybody in from now on. For a poisoned runner whose last call never ends: nobody touches the device any more,
+   * so nobody has to wait for it.
+   */
+  break(): void {
+    this.#broken = true
+    while (this.#waiting.length > 0) {
+      this.#waiting.shift()!()
+    }
+  }
+
+  readonly #enter: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.#broken) {
+      return Effect.void
+    }
+    if (!this.#busy) {
+      this.#busy = true
+      return Effect.void
+    }
+    return Effect.async<void>((resume) => {
+      this.#waiting.push(() => resume(Effect.void))
+    })
+  })
+
+  #leave(): void {
+    if (this.#broken) {
+      return
+    }
+    assert(this.#busy, "only who entered the gate leaves it")
+    const next = this.#waiting.shift()
+    if (next === undefined) {
+      this.#busy = false
+      this.#onIdle()
+    } else {
+      next()
+    }
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Host tensors: shared memory that the runner owns and registers with the device.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { DType } from "../../DType.ts"
+import {
+  type DeviceFailed,
+  DeviceOutOfMemory,
+  InvalidArgument,
+  type RunnerClosed,
+  type RunnerPoisoned
+} from "../../Errors.ts"
+import { type Origin, Status } from "../../HostApi.ts"
+import type { HostTensor } from "../../HostTensor.ts"
+import { call, inTurn, release } from "./calls.ts"
+import { deviceFailure } from "./failures.ts"
+import { type HostRecord, makeHost } from "./handles.ts"
+import { releaseFailed } from "./leases.ts"
+import { checkShape } from "./residents.ts"
+import type { RunnerState } from "./state.ts"
+import { makeView } from "./views.ts"
+
+/** Why a host tensor cannot be had. */
+export type AllocateHostError = InvalidArgument | DeviceOutOfMemory | DeviceFailed | RunnerClosed | RunnerPoisoned
+
+const origin: Origin = { purpose: "hostTensor", runId: 0, names: ["host tensor"] }
+
+export const allocateHostTensor = <D extends DType>(
+  state: RunnerState,
+  dtype: D,
+  shape: ReadonlyArray<number>
+): Effect.Effect<HostTensor<D>, AllocateHostError, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(acquire(state, dtype, shape), (record) => releaseHostTensor(state, record)),
+    (record) => makeHost(record, dtype, makeView(dtype, record.buffer))
+  )
+
+const acquire = (
+  state: RunnerState,
+  dtype: DType,
+  requestedShape: ReadonlyArray<number>
+): Effect.Effect<HostRecord, AllocateHostError> =>
+  Effect.suspend((): Effect.Effect<HostRecord, AllocateHostError> => {
+    const refusal = state.refusal("allocateHost")
+    if (refusal !== undefined) {
+      return Effect.fail(refusal)
+    }
+    const checked = checkShape(dtype, requestedShape)
+    if (checked instanceof InvalidArgument) {
+      return Effect.fail(checked)
+    }
+    const { byteCount, shape } = checked
+    return Effect.flatMap(makeBuffer(byteCount), (buffer) => {
+      const made = (): HostRecord => {
+        const record = {
+          owner: state,
+          dtype,
+          shape,
+          byteCount,
+          buffer,
+          view: makeView(dtype, buffer),
+          pinCount: 0,
+          closed: false
+        }
+        state.hostTensors.add(record)
+        state.counters.hostTensorBytes += byteCount
+        return record
+      }
+      return byteCount === 0
+        ? Effect.sync(made)
+        : call(state, "hostRegister", state.hostApi.hostRegister(buffer, origin)).pipe(
+          Effect.mapError((error) => deviceFailure(state, error)),
+          Effect.map(made)
+        )
+    })
+  })
+
+/** Shared memory can be neither detached nor resized under the device. It comes zeroed. */
+const makeBuffer = (byteCount: number): Effect.Effect<SharedArrayBuffer, DeviceOutOfMemory> =>
+  Effect.try({
+    try: () => new SharedArrayBuffer(byteCount),
+    catch: () =>
+      new DeviceOutOfMemory({
+        operation: "allocateHost",
+        status: Status.HostOutOfMemory,
+        statusName: "HostOutOfMemory",
+        deviceCode: 0,
+        deviceName: "",
+        detail: "the host has no room for it",
+        purpose: "a host tensor",
+        requestedBytes: byteCount,
+        runner: "ready"
+      })
+  })
+
+/** Unregisters a host tensor once no run uses it any more. The second time does nothing. */
+export const releaseHostTensor = (state: RunnerState, record: HostRecord): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (record.closed) {
+      return Effect.void
+    }
+    record.closed = true
+    return state.until(() => record.pinCount === 0).pipe(
+      Effect.zipRight(inTurn(state, "hostUnregister", unregister(state, record))),
+      Effect.zipRight(Effect.sync(() => {
+        state.hostTensors.delete(record)
+        state.counters.hostTensorBytes -= record.byteCount
+      })),
+      Effect.zipRight(state.logWarnings)
+    )
+  }).pipe(Effect.uninterruptible)
+
+const unregister = (state: RunnerState, record: HostRecord): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    record.byteCount === 0 || state.isPoisoned
+      ? Effect.void
+      : Effect.map(
+        release(state, "hostUnregister", state.hostApi.hostUnregister(record.buffer, origin)),
+        (status) => {
+          if (status !== Status.Ok) {
+            state.quarantine(0, "tensors")
+            releaseFailed(state, "a host tensor", record.byteCount, status)
+          }
+        }
+      )
+  )

@@ -1,0 +1,49 @@
+/**
+ * What can be wrong with a host view, found without trusting the view: its own properties may lie, its brand and the
+ * getters of `%TypedArray%` do not.
+ */
+
+const prototype = Object.getPrototypeOf(Uint8Array.prototype) as object
+
+const getter = (name: string | symbol): (this: unknown) => unknown => {
+  const get = Object.getOwnPropertyDescriptor(prototype, name)?.get
+  if (get === undefined) {
+    throw new Error("leasehold: this platform has no typed arrays")
+  }
+  return get
+}
+
+const readTag = getter(Symbol.toStringTag)
+const readByteLength = getter("byteLength")
+const readByteOffset = getter("byteOffset")
+const readBuffer = getter("buffer")
+
+/** The name of a typed array's type, or `undefined` for whatever is not a typed array. */
+export const viewTag = (value: unknown): string | undefined => readTag.call(value) as string | undefined
+
+/** The bytes of a view as they are now: 0 when its buffer was detached. */
+export const viewByteLength = (view: ArrayBufferView): number => readByteLength.call(view) as number
+
+export const viewByteOffset = (view: ArrayBufferView): number => readByteOffset.call(view) as number
+
+export const viewBuffer = (view: ArrayBufferView): ArrayBufferLike => readBuffer.call(view) as ArrayBufferLike
+
+/** Whether a buffer can change its size: `ArrayBuffer` with `maxByteLength`, or a growable `SharedArrayBuffer`. */
+export const isResizable = (buffer: ArrayBufferLike): boolean => {
+  const sized = buffer as { readonly resizable?: boolean; readonly growable?: boolean }
+  return sized.resizable === true || sized.growable === true
+}
+
+export const isShared = (buffer: ArrayBufferLike): boolean => buffer instanceof SharedArrayBuffer
+
+/** Whether a buffer was detached. For error messages: it makes a view, which is slow. */
+export const isDetached = (buffer: ArrayBufferLike): boolean => {
+  if (isShared(buffer) || buffer.byteLength > 0) {
+    return false
+  }
+  try {
+    return new Uint8Array(buffer).byteLength > 0
+  } catch {
+    return true
+  }
+}

@@ -1,0 +1,33 @@
+/**
+ * Answering what a run would need, without touching the device or the active run.
+ */
+import * as Effect from "effect/Effect"
+import type { Any as AnyCallable } from "../../Callable.ts"
+import type { PlanError } from "../../Run.ts"
+import type { RunPlan } from "../../RunPlan.ts"
+import { findTables } from "./activeRun.ts"
+import { Bindings } from "./bindings.ts"
+import type { GivenDims } from "./dimensions.ts"
+import { prepare } from "./loading.ts"
+import { PreparedCallable } from "./preparedCallable.ts"
+import type { RunnerState } from "./state.ts"
+
+export const planRun = (
+  state: RunnerState,
+  callable: AnyCallable,
+  args: unknown,
+  given: GivenDims | undefined
+): Effect.Effect<RunPlan, PlanError> =>
+  Effect.suspend((): Effect.Effect<RunPlan, PlanError> => {
+    const refusal = state.planRefusal("plan")
+    if (refusal !== undefined) {
+      return Effect.fail(refusal)
+    }
+    const prepared = prepare(state, callable)
+    if (!(prepared instanceof PreparedCallable)) {
+      return Effect.fail(prepared)
+    }
+    // Bindings of its own: those of the callable may belong to an active run.
+    const tables = findTables(state, prepared, new Bindings(prepared.parameters), args, given)
+    return "stage" in tables ? Effect.succeed(tables.describe()) : Effect.fail(tables)
+  })

@@ -1,0 +1,159 @@
+/**
+ * A callable as a runner works with it: its signature compiled to flat parameters, its kernel once it is loaded, and the
+ * plans made for it so far.
+ */
+import type * as Arg from "../../Arg.ts"
+import type { Any as AnyCallable } from "../../Callable.ts"
+import { InvalidArgument } from "../../Errors.ts"
+import type { KernelHandle } from "../../HostApi.ts"
+import { ArgumentKind } from "../core/argumentTable.ts"
+import { type DTypeName, dtypes, isDTypeName } from "../core/dtypes.ts"
+import { Role } from "../core/plan.ts"
+import { isSize, maxRank } from "../core/sizes.ts"
+import { Bindings } from "./bindings.ts"
+import type { GivenDims } from "./dimensions.ts"
+import type { RunTables } from "./runTables.ts"
+
+/** Source: `LH_ARGUMENT_MAX_COUNT` of the native ABI. */
+const maxParameterCount = 65_536
+
+/** Names stand in errors, so they are short. */
+const maxNameLength = 256
+
+export interface Parameter {
+  readonly index: number
+  readonly name: string
+  readonly kind: ArgumentKind
+  readonly role: Role
+  readonly dtype: DTypeName
+  readonly dtypeCode: number
+  readonly elementBytes: number
+  readonly viewTag: string
+  /** `undefined` for a scalar, and for a resident tensor of any shape. */
+  readonly dims: ReadonlyArray<Arg.Dim> | undefined
+  /** Whether the kernel may write the tensor where it outlives the run. */
+  readonly writesResident: boolean
+}
+
+/** How many plans are kept for one callable; the one used longest ago goes first. */
+const maxPlanCount = 32
+
+export class PreparedCallable {
+  readonly callable: AnyCallable
+  readonly parameters: ReadonlyArray<Parameter>
+  /** How many names an argument object has. */
+  readonly argumentCount: number
+  readonly readWriteResidents: ReadonlyArray<string>
+  readonly hasOutputs: boolean
+  kernel: KernelHandle | undefined
+  /** The arguments of the run that is bound. */
+  readonly bindings: Bindings
+  /** Plans by recency, the last one used first. */
+  readonly #plans: Array<RunTables> = []
+
+  constructor(callable: AnyCallable, parameters: ReadonlyArray<Parameter>) {
+    this.callable = callable
+    this.parameters = parameters
+    this.argumentCount = parameters.filter((parameter) => parameter.kind !== ArgumentKind.scratch).length
+    this.readWriteResidents = parameters.filter((parameter) => parameter.writesResident).map((parameter) =>
+      parameter.name
+    )
+    this.hasOutputs = parameters.some((parameter) => parameter.role === Role.output || parameter.role === Role.inout)
+    this.bindings = new Bindings(parameters)
+  }
+
+  /** The plan made for arguments of these sizes, or `undefined`. */
+  findPlan(bindings: Bindings, given: GivenDims | undefined): RunTables | undefined {
+    const plans = this.#plans
+    for (let index = 0; index < plans.length; index++) {
+      const tables = plans[index]!
+      if (tables.matches(bindings, given)) {
+        for (let position = index; position > 0; position--) {
+          plans[position] = plans[position - 1]!
+        }
+        plans[0] = tables
+        return tables
+      }
+    }
+    return undefined
+  }
+
+  keepPlan(tables: RunTables): void {
+    this.#plans.unshift(tables)
+    if (this.#plans.length > maxPlanCount) {
+      this.#plans.pop()
+    }
+  }
+
+  /** For a new configuration: the chunks that the plans point into are gone. */
+  forgetPlans(): void {
+    this.#plans.length = 0
+  }
+}
+
+/** Compiles a signature, or says what is wrong with it. */
+export const prepareCallable = (callable: AnyCallable): PreparedCallable | InvalidArgument => {
+  const entries = Object.entries(callable.signature)
+  if (entries.length > maxParameterCount) {
+    return invalidSignature("", `the signature of ${callable.name} has more than ${maxParameterCount} arguments`)
+  }
+  const parameters: Array<Parameter> = []
+  for (const [name, arg] of entries) {
+    const parameter = compile(name, arg, parameters.length)
+    if (parameter instanceof InvalidArgument) {
+      return parameter
+    }
+    parameters.push(parameter)
+  }
+  return new PreparedCallable(callable, parameters)
+}
+
+const kinds = {
+  Input: ArgumentKind.input,
+  Output: ArgumentKind.output,
+  Inout: ArgumentKind.inout,
+  Resident: ArgumentKind.resident,
+  Scratch: ArgumentKind.scratch,
+  Scalar: ArgumentKind.scalar
+} as const
+
+const roles = {
+  Input: Role.input,
+  Output: Role.output,
+  Inout: Role.inout,
+  Resident: Role.none,
+  Scratch: Role.scratch,
+  Scalar: Role.none
+} as const
+
+const compile = (name: string, arg: Arg.Arg, index: number): Parameter | InvalidArgument => {
+  if (name === "" || name.length > maxNameLength) {
+    return invalidSignature("", `an argument's name should have from 1 to ${maxNameLength} characters`)
+  }
+  if (!Object.hasOwn(kinds, arg._tag) || !isDTypeName(arg.dtype)) {
+    return invalidSignature(name, "has no direction or element type that is known")
+  }
+  const dims = arg._tag === "Scalar" ? undefined : arg.dims
+  if (dims !== undefined && dims.length > maxRank) {
+    return invalidSignature(name, `has more than ${maxRank} dimensions`)
+  }
+  if (dims !== undefined && !Array.from(dims).every((dim) => typeof dim === "string" ? dim !== "" : isSize(dim))) {
+    return invalidSignature(name, "should have dimensions that are names, or whole numbers of at least 0")
+  }
+  const info = dtypes[arg.dtype]
+  return {
+    index,
+    name,
+    kind: kinds[arg._tag],
+    role: roles[arg._tag],
+    dtype: arg.dtype,
+    dtypeCode: info.code,
+    elementBytes: info.elementBytes,
+    viewTag: info.viewTag,
+    dims: dims === undefined ? undefined : Array.from(dims),
+    writesResident: arg._tag === "Resident" && arg.access === "readWrite"
+  }
+}
+
+const invalidSignature = (argument: string, detail: string): InvalidArgument =>
+  new InvalidArgument({ reason: "Signature", argument, detail })

@@ -1,0 +1,87 @@
+/**
+ * The two shapes of a run: one bracket, and a handle in the user's own scope.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Any as AnyCallable } from "../../Callable.ts"
+import { type BindError, type Run, TypeId } from "../../Run.ts"
+import type { ActiveRun } from "./activeRun.ts"
+import type { GivenDims } from "./dimensions.ts"
+import { acquireRun, endRun, launchRun, validateRun } from "./runAwaited.ts"
+import { immediateFor, runNow } from "./runNow.ts"
+import type { RunnerState } from "./state.ts"
+
+/** Binds, launches and validates. The way is chosen when the run starts. */
+export const run = (
+  state: RunnerState,
+  callable: AnyCallable,
+  args: unknown,
+  given: GivenDims | undefined
+): Effect.Effect<void, unknown> => {
+  const work = Effect.suspend(() => {
+    const prepared = state.prepared.get(callable)
+    const immediate = prepared === undefined ? undefined : immediateFor(state, prepared)
+    if (prepared === undefined || immediate === undefined) {
+      return runAwaited(state, callable, args, given)
+    }
+    const failure = runNow(state, immediate, prepared, args, given)
+    const outcome = failure === undefined ? Effect.void : Effect.fail(failure)
+    return state.warnings.length === 0 ? outcome : Effect.zipRight(state.logWarnings, outcome)
+  })
+  return traced(state, "DeviceRunner.run", callable, work)
+}
+
+const runAwaited = (
+  state: RunnerState,
+  callable: AnyCallable,
+  args: unknown,
+  given: GivenDims | undefined
+): Effect.Effect<void, unknown> =>
+  Effect.acquireUseRelease(
+    acquireRun(state, callable, args, given),
+    (active): Effect.Effect<void, unknown> => Effect.zipRight(launchRun(state, active), validateRun(state, active)),
+    (active) => endRun(state, active)
+  )
+
+/** Begins a run in the scope and answers its handle. */
+export const bindRun = (
+  state: RunnerState,
+  callable: AnyCallable,
+  args: unknown,
+  given: GivenDims | undefined
+): Effect.Effect<Run<unknown>, BindError, Scope.Scope> =>
+  traced(
+    state,
+    "DeviceRunner.bind",
+    callable,
+    Effect.map(
+      Effect.acquireRelease(acquireRun(state, callable, args, given), (active) => endRun(state, active)),
+      (active) => handle(state, callable, active)
+    )
+  )
+
+const handle = (state: RunnerState, callable: AnyCallable, active: ActiveRun): Run<unknown> => {
+  // The tables are the run's own only while it is bound, so the handle keeps what users may look at later.
+  const plan = active.tables.describe()
+  return {
+    [TypeId]: TypeId,
+    generation: active.generation,
+    leases: plan.leases,
+    plan,
+    launch: traced(state, "DeviceRunner.launch", callable, launchRun(state, active)) as Run<unknown>["launch"],
+    validate: traced(state, "DeviceRunner.validate", callable, validateRun(state, active))
+  }
+}
+
+const traced = <A, E, R>(
+  state: RunnerState,
+  name: string,
+  callable: AnyCallable,
+  work: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  state.settings.tracing
+    ? Effect.withSpan(work, name, {
+      captureStackTrace: false,
+      attributes: { "leasehold.callable": callable.name, "leasehold.backend": state.hostApi.backend }
+    }) as Effect.Effect<A, E, R>
+    : work

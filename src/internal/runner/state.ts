@@ -1,0 +1,355 @@
+/**
+ * The state of one runner: plain fields, changed in synchronous stretches only.
+ */
+import * as Effect from "effect/Effect"
+import type { Any as AnyCallable } from "../../Callable.ts"
+import type { DevicePtr } from "../../DevicePtr.ts"
+import { RunnerClosed, RunnerPoisoned, RunnerUnconfigured } from "../../Errors.ts"
+import { type HostApiError, isSticky, type Service as HostApiService } from "../../HostApi.ts"
+import type { Settings } from "../../RunnerOptions.ts"
+import type { RunnerStats } from "../../RunnerStats.ts"
+import type { Configuration } from "../../TemporaryBuffer.ts"
+import { assert } from "../assert.ts"
+import { BumpAllocator, type SliceRules } from "../core/bumpAllocator.ts"
+import type { ActiveRun } from "./activeRun.ts"
+import { Gate } from "./gate.ts"
+import type { HostRecord, ResidentRecord } from "./handles.ts"
+import type { PreparedCallable } from "./preparedCallable.ts"
+
+/** Where a runner stands. An active run is apart: it may outlive `Ready` until its scope closes. */
+export type Lifecycle =
+  | { readonly _tag: "Ready" }
+  | { readonly _tag: "Configuring" }
+  | { readonly _tag: "Unconfigured" }
+  | { readonly _tag: "Poisoned"; readonly error: RunnerPoisoned }
+  | { readonly _tag: "Closing" }
+  | { readonly _tag: "Closed" }
+
+export const ready: Lifecycle = { _tag: "Ready" }
+export const configuring: Lifecycle = { _tag: "Configuring" }
+export const unconfigured: Lifecycle = { _tag: "Unconfigured" }
+export const closing: Lifecycle = { _tag: "Closing" }
+export const closed: Lifecycle = { _tag: "Closed" }
+
+/** One device allocation of the temporary buffer. */
+export interface Chunk {
+  readonly address: DevicePtr
+  readonly byteCount: number
+}
+
+/** Counters, as `RunnerStats` shows them. */
+export interface Counters {
+  retainedBytes: number
+  freeLeaseBytes: number
+  highWaterBytes: number
+  highWaterPaddingBytes: number
+  residentBytes: number
+  residentHighWaterBytes: number
+  residentCount: number
+  hostTensorBytes: number
+  quarantinedBytes: number
+  quarantinedBufferBytes: number
+  quarantinedResidentBytes: number
+  quarantinedCount: number
+  runsBegun: number
+  runsEnded: number
+  runsFailed: number
+  runsRefused: number
+  mallocs: number
+  frees: number
+  stageCalls: number
+  copyBackCalls: number
+  transfers: number
+  launches: number
+  hostToDeviceBytes: number
+  deviceToHostBytes: number
+  planHits: number
+  planMisses: number
+  releaseFailures: number
+  configurationsWithoutOverlap: number
+}
+
+/** The staging area; no bytes where the backend needs none. */
+export interface Staging {
+  readonly address: number
+  readonly byteCount: number
+}
+
+const noCounters = (): Counters => ({
+  retainedBytes: 0,
+  freeLeaseBytes: 0,
+  highWaterBytes: 0,
+  highWaterPaddingBytes: 0,
+  residentBytes: 0,
+  residentHighWaterBytes: 0,
+  residentCount: 0,
+  hostTensorBytes: 0,
+  quarantinedBytes: 0,
+  quarantinedBufferBytes: 0,
+  quarantinedResidentBytes: 0,
+  quarantinedCount: 0,
+  runsBegun: 0,
+  runsEnded: 0,
+  runsFailed: 0,
+  runsRefused: 0,
+  mallocs: 0,
+  frees: 0,
+  stageCalls: 0,
+  copyBackCalls: 0,
+  transfers: 0,
+  launches: 0,
+  hostToDeviceBytes: 0,
+  deviceToHostBytes: 0,
+  planHits: 0,
+  planMisses: 0,
+  releaseFailures: 0,
+  configurationsWithoutOverlap: 0
+})
+
+export class RunnerState {
+  readonly hostApi: HostApiService
+  readonly settings: Settings
+  readonly gate = new Gate(() => this.notify())
+  readonly counters: Counters = noCounters()
+  readonly prepared = new Map<AnyCallable, PreparedCallable>()
+  readonly residents = new Set<ResidentRecord>()
+  readonly hostTensors = new Set<HostRecord>()
+  lifecycle: Lifecycle = configuring
+  configuration: Configuration
+  chunks: ReadonlyArray<Chunk> = []
+  /** Grows for ever, whatever the allocators of the configurations count. */
+  generation = 0
+  allocator: BumpAllocator
+  /** Staging for runs, and staging for moves of single tensors. */
+  staging: Staging = { address: 0, byteCount: 0 }
+  moveStaging: Staging = { address: 0, byteCount: 0 }
+  activeRun: ActiveRun | undefined
+  /** True while arguments are read, which may run code of the user's. */
+  readingArguments = false
+  /** Calls of the host API that have not ended. */
+  inFlightCount = 0
+  /** Warnings that wait for somebody who can log. */
+  readonly warnings: Array<string> = []
+  readonly #idleWaiters: Array<() => void> = []
+
+  constructor(hostApi: HostApiService, settings: Settings) {
+    this.hostApi = hostApi
+    this.settings = settings
+    this.configuration = { ...settings.temporaryBuffer, maxBytes: 0, chunkBytes: [] }
+    this.allocator = new BumpAllocator([], [], this.rules)
+  }
+
+  /** How slices lie in the configuration of now. */
+  get rules(): SliceRules {
+    return {
+      alignmentBytes: this.configuration.alignmentBytes,
+      granularityBytes: this.hostApi.traits.granularityBytes,
+      tailBytes: this.hostApi.traits.tailBytes
+    }
+  }
+
+  /** Installs chunks. Plans point into the chunks of before, so they go. */
+  install(configuration: Configuration, chunks: ReadonlyArray<Chunk>): void {
+    assert(this.activeRun === undefined, "chunks are exchanged between runs")
+    this.configuration = configuration
+    this.chunks = chunks
+    this.allocator = new BumpAllocator(
+      chunks.map((chunk) => chunk.address),
+      chunks.map((chunk) => chunk.byteCount),
+      this.rules
+    )
+    for (const prepared of this.prepared.values()) {
+      prepared.forgetPlans()
+    }
+  }
+
+  /** Why the runner cannot be used now, or `undefined`. */
+  refusal(operation: string): RunnerClosed | RunnerPoisoned | undefined {
+    switch (this.lifecycle._tag) {
+      case "Closing":
+      case "Closed":
+        return new RunnerClosed({ operation })
+      case "Poisoned":
+        return this.lifecycle.error
+      default:
+        return undefined
+    }
+  }
+
+  /** Why no run can be planned now, or `undefined`. */
+  planRefusal(operation: string): RunnerClosed | RunnerPoisoned | RunnerUnconfigured | undefined {
+    return this.lifecycle._tag === "Unconfigured" ? new RunnerUnconfigured({ operation }) : this.refusal(operation)
+  }
+
+  get isPoisoned(): boolean {
+    return this.lifecycle._tag === "Poisoned"
+  }
+
+  /** Looks at a failure of the device: a sticky one poisons the runner, whatever it was about. */
+  observe(error: HostApiError): void {
+    if (isSticky(error.status)) {
+      this.poison(error, "StickyFault")
+    }
+  }
+
+  poison(
+    error: Pick<HostApiError, "operation" | "status" | "statusName" | "deviceCode" | "deviceName" | "detail">,
+    reason: RunnerPoisoned["reason"]
+  ): void {
+    if (this.lifecycle._tag === "Poisoned" || this.lifecycle._tag === "Closed") {
+      return
+    }
+    const { detail, deviceCode, deviceName, operation, status, statusName } = error
+    this.lifecycle = {
+      _tag: "Poisoned",
+      error: new RunnerPoisoned({
+        operation,
+        status,
+        statusName,
+        deviceCode,
+        deviceName,
+        detail,
+        reason,
+        recovery: this.hostApi.traits.recovery
+      })
+    }
+    this.warnings.push(this.lifecycle.error.message)
+  }
+
+  /** Puts memory aside for ever. It counts against the budget that it came from. */
+  quarantine(byteCount: number, from: "buffer" | "residents" | "tensors"): void {
+    this.counters.quarantinedBytes += byteCount
+    this.counters.quarantinedCount += 1
+    if (from === "buffer") {
+      this.counters.quarantinedBufferBytes += byteCount
+    } else if (from === "residents") {
+      this.counters.quarantinedResidentBytes += byteCount
+    }
+  }
+
+  callStarted(): void {
+    this.inFlightCount += 1
+  }
+
+  callEnded(): void {
+    assert(this.inFlightCount > 0, "a call ends once")
+    this.inFlightCount -= 1
+    this.notify()
+  }
+
+  /** Wakes whoever waits for a condition to hold. */
+  notify(): void {
+    for (const wake of this.#idleWaiters.splice(0)) {
+      wake()
+    }
+  }
+
+  /** Waits until a condition on this state holds. It is looked at again whenever a call or a run ends. */
+  until(condition: () => boolean): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      condition()
+        ? Effect.void
+        : Effect.zipRight(
+          Effect.async<void>((resume) => {
+            const wake = (): void => resume(Effect.void)
+            this.#idleWaiters.push(wake)
+            return Effect.sync(() => {
+              const index = this.#idleWaiters.indexOf(wake)
+              if (index >= 0) {
+                this.#idleWaiters.splice(index, 1)
+              }
+            })
+          }),
+          this.until(condition)
+        )
+    )
+  }
+
+  /** Logs what could not be logged where it happened. */
+  readonly logWarnings: Effect.Effect<void> = Effect.suspend(() =>
+    this.warnings.length === 0
+      ? Effect.void
+      : Effect.forEach(this.warnings.splice(0), (warning) => Effect.logWarning(warning), { discard: true })
+  )
+
+  checkInvariants(): void {
+    const chunkBytes = this.chunks.reduce((sum, chunk) => sum + chunk.byteCount, 0)
+    const { counters } = this
+    assert(
+      this.lifecycle._tag === "Configuring" || chunkBytes === counters.retainedBytes,
+      "retained bytes are the chunks"
+    )
+    assert(
+      this.lifecycle._tag === "Configuring" || counters.retainedBytes <= this.configuration.maxBytes,
+      "retained bytes stay within the budget"
+    )
+    assert(counters.residentBytes <= this.settings.residentMaxBytes, "residents stay within their budget")
+    assert(counters.runsBegun === counters.runsEnded + (this.activeRun === undefined ? 0 : 1), "every run ends once")
+    this.allocator.checkInvariants()
+    this.activeRun?.tables.leases.checkInvariants()
+  }
+}
+
+/** The counters as users see them. */
+export const readStats = (state: RunnerState): RunnerStats => {
+  const { counters } = state
+  const { configuration, settings } = state
+  return {
+    state: stateName(state.lifecycle),
+    temporaryBuffer: {
+      maxBytes: configuration.maxBytes,
+      retainedBytes: counters.retainedBytes,
+      chunkCount: state.chunks.length,
+      inUseBytes: state.allocator.inUseBytes() + counters.freeLeaseBytes,
+      highWaterBytes: counters.highWaterBytes,
+      paddingBytes: counters.highWaterPaddingBytes
+    },
+    residents: {
+      maxBytes: settings.residentMaxBytes,
+      inUseBytes: counters.residentBytes,
+      highWaterBytes: counters.residentHighWaterBytes,
+      count: counters.residentCount
+    },
+    host: {
+      stagingBytes: state.staging.byteCount + state.moveStaging.byteCount,
+      hostTensorBytes: counters.hostTensorBytes
+    },
+    quarantine: { bytes: counters.quarantinedBytes, count: counters.quarantinedCount },
+    runs: {
+      begun: counters.runsBegun,
+      ended: counters.runsEnded,
+      failed: counters.runsFailed,
+      refused: counters.runsRefused,
+      active: state.activeRun === undefined ? 0 : 1
+    },
+    device: {
+      mallocs: counters.mallocs,
+      frees: counters.frees,
+      stageCalls: counters.stageCalls,
+      copyBackCalls: counters.copyBackCalls,
+      transfers: counters.transfers,
+      launches: counters.launches,
+      hostToDeviceBytes: counters.hostToDeviceBytes,
+      deviceToHostBytes: counters.deviceToHostBytes
+    },
+    plans: { hits: counters.planHits, misses: counters.planMisses },
+    releaseFailures: counters.releaseFailures,
+    configurationsWithoutOverlap: counters.configurationsWithoutOverlap
+  }
+}
+
+const stateName = (lifecycle: Lifecycle): RunnerStats["state"] => {
+  switch (lifecycle._tag) {
+    case "Ready":
+      return "ready"
+    case "Configuring":
+      return "configuring"
+    case "Unconfigured":
+      return "unconfigured"
+    case "Poisoned":
+      return "poisoned"
+    case "Closing":
+    case "Closed":
+      return "closed"
+  }
+}
