@@ -189,7 +189,7 @@ export const layerMetrics = (interval: Duration.DurationInput): Layer.Layer<neve
 const service = (state: RunnerState): Service =>
   DeviceRunner.of({
     device: state.hostApi.device,
-    run: (callable, args, options) => run(state, callable, args, options?.dims) as Effect.Effect<void, never>,
+    run: (callable, args, options) => run(state, callable, args, options?.dims) as Effect.Effect<void>,
     bind: (callable, args, options) =>
       bindRun(state, callable, args, options?.dims) as Effect.Effect<Run, BindError, Scope.Scope>,
     plan: (callable, args, options) => planRun(state, callable, args, options?.dims),

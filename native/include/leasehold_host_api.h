@@ -231,16 +231,23 @@ typedef struct lh_geometry {
   uint64_t reserved[2];
 } lh_geometry;
 
-_Static_assert(sizeof(double) == 8, "doubles carry addresses");
-_Static_assert(sizeof(lh_open_options) == 56, "lh_open_options crosses");
-_Static_assert(sizeof(lh_error) == 256, "lh_error crosses");
-_Static_assert(sizeof(lh_device_info) == 216, "lh_device_info crosses");
-_Static_assert(sizeof(lh_traits) == 80, "lh_traits crosses");
-_Static_assert(sizeof(lh_memory_info) == 40, "lh_memory_info crosses");
-_Static_assert(sizeof(lh_statistics) == 144, "lh_statistics crosses");
-_Static_assert(sizeof(lh_transfer) == 32, "lh_transfer crosses in flat tables");
-_Static_assert(sizeof(lh_argument) == 128, "lh_argument crosses in flat tables");
-_Static_assert(sizeof(lh_geometry) == 48, "lh_geometry crosses");
+/* C++ has the same assertion under another name. */
+#ifdef __cplusplus
+#define LH_STATIC_ASSERT static_assert
+#else
+#define LH_STATIC_ASSERT _Static_assert
+#endif
+
+LH_STATIC_ASSERT(sizeof(double) == 8, "doubles carry addresses");
+LH_STATIC_ASSERT(sizeof(lh_open_options) == 56, "lh_open_options crosses");
+LH_STATIC_ASSERT(sizeof(lh_error) == 256, "lh_error crosses");
+LH_STATIC_ASSERT(sizeof(lh_device_info) == 216, "lh_device_info crosses");
+LH_STATIC_ASSERT(sizeof(lh_traits) == 80, "lh_traits crosses");
+LH_STATIC_ASSERT(sizeof(lh_memory_info) == 40, "lh_memory_info crosses");
+LH_STATIC_ASSERT(sizeof(lh_statistics) == 144, "lh_statistics crosses");
+LH_STATIC_ASSERT(sizeof(lh_transfer) == 32, "lh_transfer crosses in flat tables");
+LH_STATIC_ASSERT(sizeof(lh_argument) == 128, "lh_argument crosses in flat tables");
+LH_STATIC_ASSERT(sizeof(lh_geometry) == 48, "lh_geometry crosses");
 
 /* Versions ------------------------------------------------------------------------------------------------------- */
 

@@ -193,8 +193,11 @@ const describe = (
   }
 }
 
+/** koffi answers a 64-bit field as a bigint where a number cannot hold it. */
+type Wide = number | bigint
+
 const readDevice = (functions: Functions, context: unknown): HostApi.DeviceInfo => {
-  const info = { struct_bytes: structBytes.deviceInfo, total_bytes: 0, name: "", uuid: "", driver: "" }
+  const info = { struct_bytes: structBytes.deviceInfo, total_bytes: 0 as Wide, name: "", uuid: "", driver: "" }
   functions.lh_device_info_get(context, info)
   return { name: info.name, uuid: info.uuid, driver: info.driver, totalBytes: Number(info.total_bytes) }
 }
@@ -203,10 +206,10 @@ const readTraits = (functions: Functions, context: unknown): HostApi.Traits => {
   const traits = {
     struct_bytes: structBytes.traits,
     flags: 0,
-    alignment_bytes: 1,
-    size_granularity_bytes: 1,
-    tail_bytes: 0,
-    coalesce_max_bytes: 0
+    alignment_bytes: 1 as Wide,
+    size_granularity_bytes: 1 as Wide,
+    tail_bytes: 0 as Wide,
+    coalesce_max_bytes: 0 as Wide
   }
   functions.lh_traits_get(context, traits)
   const has = (flag: number): boolean => Math.floor(traits.flags / flag) % 2 === 1
@@ -235,7 +238,7 @@ const readStatistics = (functions: Functions, context: unknown): Readonly<Record
 
 const memoryInfo = (calls: Calls): Effect.Effect<HostApi.MemoryInfo, HostApi.HostApiError> =>
   Effect.suspend(() => {
-    const info = { struct_bytes: structBytes.memoryInfo, total_bytes: 0, free_bytes: 0 }
+    const info = { struct_bytes: structBytes.memoryInfo, total_bytes: 0 as Wide, free_bytes: 0 as Wide }
     const status = calls.observe(Number(calls.functions.lh_memory_info_get(calls.context, info)))
     return status === HostApi.Status.Ok
       ? Effect.succeed({ totalBytes: Number(info.total_bytes), freeBytes: Number(info.free_bytes) })

@@ -8,8 +8,8 @@ import { InvalidArgument } from "../../Errors.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
 import type { DTypeName } from "../core/dtypes.ts"
 import { Role } from "../core/plan.ts"
+import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
 import { type HostRecord, openHost, openResident, type ResidentRecord } from "./handles.ts"
-import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "./hostViews.ts"
 import type { Parameter } from "./preparedCallable.ts"
 
 /** What stands for a parameter. */

@@ -76,8 +76,8 @@ const tearDown = (state: RunnerState): Effect.Effect<void> =>
       yield* endRun(state, run)
     }
     const release = { discard: true } as const
-    yield* Effect.forEach([...state.residents].reverse(), (record) => releaseResident(state, record), release)
-    yield* Effect.forEach([...state.hostTensors].reverse(), (record) => releaseHostTensor(state, record), release)
+    yield* Effect.forEach([...state.residents].toReversed(), (record) => releaseResident(state, record), release)
+    yield* Effect.forEach([...state.hostTensors].toReversed(), (record) => releaseHostTensor(state, record), release)
     const chunks = state.chunks
     state.install({ ...state.configuration, chunkBytes: [] }, [])
     yield* freeChunks(state, chunks)

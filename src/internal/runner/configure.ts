@@ -11,7 +11,7 @@ import * as Exit from "effect/Exit"
 import {
   BudgetExhausted,
   ConfigureWhileActive,
-  DeviceFailed,
+  type DeviceFailed,
   DeviceOutOfMemory,
   type InvalidConfiguration,
   type RunnerClosed,
@@ -22,7 +22,7 @@ import { type Origin, Status } from "../../HostApi.ts"
 import { type Configuration, configuration as makeConfiguration, isSame, type Options } from "../../TemporaryBuffer.ts"
 import { assert } from "../assert.ts"
 import { call, inTurn, release } from "./calls.ts"
-import { allocationFailure } from "./failures.ts"
+import { allocationFailure, deviceFailure, deviceFields } from "./failures.ts"
 import { releaseFailed } from "./leases.ts"
 import { clearMemory } from "./residents.ts"
 import { type Chunk, configuring, ready, type RunnerState, unconfigured } from "./state.ts"
@@ -159,12 +159,14 @@ const restated = (state: RunnerState, error: ChunkError): ChunkError => {
   const isUnconfigured = state.lifecycle._tag === "Unconfigured"
   switch (error._tag) {
     case "DeviceOutOfMemory":
-      return new DeviceOutOfMemory({ ...error, runner: isUnconfigured ? "unconfigured" : "ready" })
-    case "DeviceFailed":
-      return new DeviceFailed({
-        ...error,
-        runner: state.isPoisoned ? "poisoned" : isUnconfigured ? "unconfigured" : "ready"
+      return new DeviceOutOfMemory({
+        ...deviceFields(error),
+        purpose: error.purpose,
+        requestedBytes: error.requestedBytes,
+        runner: isUnconfigured ? "unconfigured" : "ready"
       })
+    case "DeviceFailed":
+      return deviceFailure(state, error)
     default:
       return error
   }
@@ -212,7 +214,7 @@ const makeChunk = (
 
 /** Gives chunks back, newest first. What the device does not take goes to quarantine. */
 export const freeChunks = (state: RunnerState, chunks: ReadonlyArray<Chunk>): Effect.Effect<void> =>
-  Effect.forEach([...chunks].reverse(), (chunk) => inTurn(state, "free", freeChunk(state, chunk)), { discard: true })
+  Effect.forEach(chunks.toReversed(), (chunk) => inTurn(state, "free", freeChunk(state, chunk)), { discard: true })
 
 const freeChunk = (state: RunnerState, chunk: Chunk): Effect.Effect<void> =>
   Effect.suspend(() => {

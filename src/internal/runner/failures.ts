@@ -9,7 +9,14 @@ import { Form } from "./bindings.ts"
 import type { RunnerState } from "./state.ts"
 import type { ViewTable } from "./viewTable.ts"
 
-const deviceFields = (error: HostApiError) => ({
+/** A device's own account of a failure. */
+type DeviceFields = Pick<
+  HostApiError,
+  "operation" | "status" | "statusName" | "deviceCode" | "deviceName" | "detail"
+>
+
+/** Takes a device's own account of a failure over into another error. */
+export const deviceFields = (error: DeviceFields): DeviceFields => ({
   operation: error.operation,
   status: error.status,
   statusName: error.statusName,
@@ -32,7 +39,7 @@ export const allocationFailure = (
     })
     : deviceFailure(state, error)
 
-export const deviceFailure = (state: RunnerState, error: HostApiError): DeviceFailed =>
+export const deviceFailure = (state: RunnerState, error: DeviceFields): DeviceFailed =>
   new DeviceFailed({
     ...deviceFields(error),
     runner: state.isPoisoned ? "poisoned" : state.lifecycle._tag === "Unconfigured" ? "unconfigured" : "ready"

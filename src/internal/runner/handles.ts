@@ -102,7 +102,7 @@ export const makeHost = <D extends DType>(record: HostRecord, dtype: D, view: Vi
   new HostHandle(record, dtype, view)
 
 /** The record behind a resident tensor, or `undefined` for whatever is none. */
-export const openResident: (value: unknown) => ResidentRecord | undefined = ResidentHandle.open
+export const openResident: (value: unknown) => ResidentRecord | undefined = (value) => ResidentHandle.open(value)
 
 /** The record behind a host tensor, or `undefined` for whatever is none. */
-export const openHost: (value: unknown) => HostRecord | undefined = HostHandle.open
+export const openHost: (value: unknown) => HostRecord | undefined = (value) => HostHandle.open(value)

@@ -7,11 +7,11 @@ import type { Context, ContextError } from "../../Callable.ts"
 import { InvalidArgument, ShapeMismatch, StaleRun } from "../../Errors.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
 import { Role } from "../core/plan.ts"
+import { viewByteLength, viewTag } from "../hostViews.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import { Form } from "./bindings.ts"
 import { call } from "./calls.ts"
 import { moveFailure } from "./failures.ts"
-import { viewByteLength, viewTag } from "./hostViews.ts"
 import type { Parameter } from "./preparedCallable.ts"
 import { checkInlineSize, moveBytes, type SingleMove } from "./singleMove.ts"
 import type { RunnerState } from "./state.ts"
@@ -30,7 +30,7 @@ export const launchContext = (state: RunnerState, run: ActiveRun): Context<Arg.S
   }
   return {
     dims: tables.resolution.dims,
-    scalars: scalars as Context<Arg.Signature>["scalars"],
+    scalars: scalars,
     shapes,
     read: (name) => Effect.suspend(() => read(state, run, name)),
     write: (name, elements) => Effect.suspend(() => write(state, run, name, elements))

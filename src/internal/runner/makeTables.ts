@@ -287,5 +287,5 @@ const largestHolders = (
   parameters
     .filter((parameter) => parameter.role !== Role.none && request.byteCounts[parameter.index]! > 0)
     .map((parameter) => ({ tensor: parameter.name, byteCount: request.byteCounts[parameter.index]! }))
-    .sort((left, right) => right.byteCount - left.byteCount)
+    .toSorted((left, right) => right.byteCount - left.byteCount)
     .slice(0, namedHolders)

@@ -23,10 +23,10 @@ import { sliceBytes } from "../core/bumpAllocator.ts"
 import { dtypes, isDTypeName } from "../core/dtypes.ts"
 import { elementCount, invalidSize, isSize, maxRank, multiply } from "../core/sizes.ts"
 import { TransferKind, TransferTable } from "../core/transferTable.ts"
+import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
 import { call, inTurn, release } from "./calls.ts"
 import { allocationFailure, moveFailure } from "./failures.ts"
 import { makeResident, openHost, type ResidentRecord } from "./handles.ts"
-import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "./hostViews.ts"
 import { releaseFailed } from "./leases.ts"
 import { checkInlineSize, moveBytes } from "./singleMove.ts"
 import type { RunnerState } from "./state.ts"
@@ -46,25 +46,26 @@ export const checkShape = (
   dtype: unknown,
   shape: ReadonlyArray<number>
 ): { readonly shape: ReadonlyArray<number>; readonly byteCount: number } | InvalidArgument => {
-  const invalid = (reason: InvalidArgument["reason"], detail: string): InvalidArgument =>
-    new InvalidArgument({ reason, argument: "shape", detail })
   if (!isDTypeName(dtype)) {
     return new InvalidArgument({ reason: "DType", argument: "dtype", detail: "is not an element type that is known" })
   }
   if (!Array.isArray(shape) || shape.length > maxRank) {
-    return invalid("Shape", `should be an array of at most ${maxRank} dimensions`)
+    return invalidShape("Shape", `should be an array of at most ${maxRank} dimensions`)
   }
   const copy: ReadonlyArray<number> = Object.freeze(Array.from(shape))
   if (!copy.every((dimension) => typeof dimension === "number" && Number.isInteger(dimension) && dimension >= 0)) {
-    return invalid("Shape", "should hold whole numbers of at least 0")
+    return invalidShape("Shape", "should hold whole numbers of at least 0")
   }
   const byteCount = copy.every(isSize)
     ? multiply(elementCount(copy), dtypes[dtype].elementBytes)
     : invalidSize
   return byteCount === invalidSize
-    ? invalid("SizeOverflow", `[${copy.join(", ")}] has more bytes than can be counted`)
+    ? invalidShape("SizeOverflow", `[${copy.join(", ")}] has more bytes than can be counted`)
     : { shape: copy, byteCount }
 }
+
+const invalidShape = (reason: InvalidArgument["reason"], detail: string): InvalidArgument =>
+  new InvalidArgument({ reason, argument: "shape", detail })
 
 export const allocateResident = <D extends DType>(
   state: RunnerState,
@@ -148,7 +149,7 @@ const budgetRefusal = (
         tensor: `resident ${resident.dtype} [${resident.shape.join(", ")}]`,
         byteCount: resident.allocatedBytes
       }))
-      .sort((left, right) => right.byteCount - left.byteCount)
+      .toSorted((left, right) => right.byteCount - left.byteCount)
       .slice(0, 3)
   })
 }

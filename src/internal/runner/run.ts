@@ -68,7 +68,7 @@ const handle = (state: RunnerState, callable: AnyCallable, active: ActiveRun): R
     generation: active.generation,
     leases: plan.leases,
     plan,
-    launch: traced(state, "DeviceRunner.launch", callable, launchRun(state, active)) as Run<unknown>["launch"],
+    launch: traced(state, "DeviceRunner.launch", callable, launchRun(state, active)),
     validate: traced(state, "DeviceRunner.validate", callable, validateRun(state, active))
   }
 }
@@ -83,5 +83,5 @@ const traced = <A, E, R>(
     ? Effect.withSpan(work, name, {
       captureStackTrace: false,
       attributes: { "leasehold.callable": callable.name, "leasehold.backend": state.hostApi.backend }
-    }) as Effect.Effect<A, E, R>
+    })
     : work

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import { InvalidArgument } from "../../Errors.ts"
 import type { HostApiError, Origin, Purpose, Transfers } from "../../HostApi.ts"
 import { TransferKind, TransferTable } from "../core/transferTable.ts"
-import { isResizable, viewBuffer, viewByteLength } from "./hostViews.ts"
+import { isResizable, viewBuffer, viewByteLength } from "../hostViews.ts"
 import type { RunnerState } from "./state.ts"
 
 export interface SingleMove {
@@ -100,22 +100,15 @@ const stagedTable = (state: RunnerState, move: SingleMove, part: "in" | "out" | 
   const table = new TransferTable(2)
   const { address: staging } = state.moveStaging
   const { byteCount, deviceAddress } = move
-  switch (part) {
-    case "in":
-      table.push(TransferKind.hostCopy, staging, 0, byteCount)
-      table.push(TransferKind.copyIn, deviceAddress, staging, byteCount)
-      return transfers(state, move, table, {
-        offThread: false,
-        setAddress: (address) => table.setSource(0, address)
-      })
-    case "out":
-      table.push(TransferKind.copyOut, staging, deviceAddress, byteCount)
-      return transfers(state, move, table, { offThread: false, setAddress: undefined })
-    case "collect":
-      table.push(TransferKind.hostCopy, 0, staging, byteCount)
-      return transfers(state, move, table, {
-        offThread: false,
-        setAddress: (address) => table.setDestination(0, address)
-      })
+  if (part === "in") {
+    table.push(TransferKind.hostCopy, staging, 0, byteCount)
+    table.push(TransferKind.copyIn, deviceAddress, staging, byteCount)
+    return transfers(state, move, table, { offThread: false, setAddress: (address) => table.setSource(0, address) })
   }
+  if (part === "out") {
+    table.push(TransferKind.copyOut, staging, deviceAddress, byteCount)
+    return transfers(state, move, table, { offThread: false, setAddress: undefined })
+  }
+  table.push(TransferKind.hostCopy, 0, staging, byteCount)
+  return transfers(state, move, table, { offThread: false, setAddress: (address) => table.setDestination(0, address) })
 }

@@ -290,12 +290,21 @@ export class RunnerState {
   }
 }
 
+const stateNames: Readonly<Record<Lifecycle["_tag"], RunnerStats["state"]>> = {
+  Ready: "ready",
+  Configuring: "configuring",
+  Unconfigured: "unconfigured",
+  Poisoned: "poisoned",
+  Closing: "closed",
+  Closed: "closed"
+}
+
 /** The counters as users see them. */
 export const readStats = (state: RunnerState): RunnerStats => {
   const { counters } = state
   const { configuration, settings } = state
   return {
-    state: stateName(state.lifecycle),
+    state: stateNames[state.lifecycle._tag],
     temporaryBuffer: {
       maxBytes: configuration.maxBytes,
       retainedBytes: counters.retainedBytes,
@@ -335,21 +344,5 @@ export const readStats = (state: RunnerState): RunnerStats => {
     plans: { hits: counters.planHits, misses: counters.planMisses },
     releaseFailures: counters.releaseFailures,
     configurationsWithoutOverlap: counters.configurationsWithoutOverlap
-  }
-}
-
-const stateName = (lifecycle: Lifecycle): RunnerStats["state"] => {
-  switch (lifecycle._tag) {
-    case "Ready":
-      return "ready"
-    case "Configuring":
-      return "configuring"
-    case "Unconfigured":
-      return "unconfigured"
-    case "Poisoned":
-      return "poisoned"
-    case "Closing":
-    case "Closed":
-      return "closed"
   }
 }

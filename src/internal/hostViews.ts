@@ -5,12 +5,15 @@
 
 const prototype = Object.getPrototypeOf(Uint8Array.prototype) as object
 
-const getter = (name: string | symbol): (this: unknown) => unknown => {
-  const get = Object.getOwnPropertyDescriptor(prototype, name)?.get
-  if (get === undefined) {
+type Getter = (this: unknown) => unknown
+
+const getter = (name: string | symbol): Getter => {
+  const descriptor = Object.getOwnPropertyDescriptor(prototype, name)
+  if (descriptor?.get === undefined) {
     throw new Error("leasehold: this platform has no typed arrays")
   }
-  return get
+  // oxlint-disable-next-line typescript/unbound-method -- it is called on one view after another, on purpose
+  return descriptor.get
 }
 
 const readTag = getter(Symbol.toStringTag)

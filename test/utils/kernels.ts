@@ -1,0 +1,33 @@
+/** The kernels of native/test/test_kernels.c, and its gate. */
+import koffi from "koffi"
+import { Arg, Callable, Simulator } from "leasehold"
+import { fileURLToPath } from "node:url"
+
+const library = fileURLToPath(new URL("../../native/build/libleasehold_test_kernels.so", import.meta.url))
+
+export const kernel = (symbol: string): Simulator.Kernel => Simulator.kernel({ library, symbol })
+
+/** A callable over one of the test kernels. */
+export const native = <const S extends Arg.Signature>(
+  symbol: string,
+  signature: S,
+  options: { readonly execution?: Callable.Execution; readonly clear?: Callable.Clear } = {}
+): Callable.Callable<S> => Callable.native({ signature, kernels: [kernel(symbol)], ...options })
+
+export const addSignature = {
+  a: Arg.input("float32", ["n"]),
+  b: Arg.input("float32", ["n"]),
+  c: Arg.output("float32", ["n"])
+}
+
+/** c = a + b */
+export const add = native("test_add", addSignature)
+
+/** The same, on the event loop's thread. */
+export const addInline = native("test_add", addSignature, { execution: "inline" })
+
+/** The gate of the kernel `test_gate`, which blocks until it is opened. */
+const gateLibrary = koffi.load(library)
+export const openGate = gateLibrary.func("void lh_test_gate_open(void)") as () => void
+export const closeGate = gateLibrary.func("void lh_test_gate_close(void)") as () => void
+export const gateWaiting = gateLibrary.func("int lh_test_gate_waiting(void)") as () => number
