@@ -10,7 +10,7 @@ import type { DTypeName } from "../core/dtypes.ts"
 import { Role } from "../core/plan.ts"
 import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
 import { type HostRecord, openHost, openResident, type ResidentRecord } from "./handles.ts"
-import type { Parameter } from "./preparedCallable.ts"
+import type { Parameter } from "./parameter.ts"
 
 /** What stands for a parameter. */
 export const Form = { none: 0, plainView: 1, hostTensor: 2, resident: 3, scalar: 4 } as const

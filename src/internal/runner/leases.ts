@@ -3,7 +3,8 @@
  */
 import { Status, statusName } from "../../HostApi.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
-import { type ActiveRun, raiseHighWater } from "./activeRun.ts"
+import type { ActiveRun } from "./activeRun.ts"
+import { raiseHighWater } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
 import type { ViewTable } from "./viewTable.ts"
 

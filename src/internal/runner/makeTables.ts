@@ -20,7 +20,8 @@ import { elementCount, invalidSize, multiply } from "../core/sizes.ts"
 import { type Bindings, Form } from "./bindings.ts"
 import { type GivenDims, type Resolution, resolveDimensions, type TensorFacts } from "./dimensions.ts"
 import { layOutCopyBack, layOutStage } from "./moves.ts"
-import type { Parameter, PreparedCallable } from "./preparedCallable.ts"
+import type { Parameter } from "./parameter.ts"
+import type { PreparedCallable } from "./preparedCallable.ts"
 import { RunTables } from "./runTables.ts"
 
 /** What the tables of a run depend on beside its arguments. */

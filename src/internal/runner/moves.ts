@@ -14,7 +14,7 @@ import { type Extents, type Plan, Role } from "../core/plan.ts"
 import { alignUp } from "../core/sizes.ts"
 import { TransferKind } from "../core/transferTable.ts"
 import { type Bindings, Form } from "./bindings.ts"
-import type { Parameter } from "./preparedCallable.ts"
+import type { Parameter } from "./parameter.ts"
 import type { Moves } from "./runTables.ts"
 import { ViewTable } from "./viewTable.ts"
 

@@ -5,11 +5,11 @@ import * as Effect from "effect/Effect"
 import type { Any as AnyCallable } from "../../Callable.ts"
 import type { PlanError } from "../../Run.ts"
 import type { RunPlan } from "../../RunPlan.ts"
-import { findTables } from "./activeRun.ts"
 import { Bindings } from "./bindings.ts"
 import type { GivenDims } from "./dimensions.ts"
 import { prepare } from "./loading.ts"
 import { PreparedCallable } from "./preparedCallable.ts"
+import { findTables } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
 
 export const planRun = (

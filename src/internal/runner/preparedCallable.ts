@@ -7,11 +7,12 @@ import type { Any as AnyCallable } from "../../Callable.ts"
 import { InvalidArgument } from "../../Errors.ts"
 import type { KernelHandle } from "../../HostApi.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
-import { type DTypeName, dtypes, isDTypeName } from "../core/dtypes.ts"
+import { dtypes, isDTypeName } from "../core/dtypes.ts"
 import { Role } from "../core/plan.ts"
 import { isSize, maxRank } from "../core/sizes.ts"
 import { Bindings } from "./bindings.ts"
 import type { GivenDims } from "./dimensions.ts"
+import type { Parameter } from "./parameter.ts"
 import type { RunTables } from "./runTables.ts"
 
 /** Source: `LH_ARGUMENT_MAX_COUNT` of the native ABI. */
@@ -19,21 +20,6 @@ const maxParameterCount = 65_536
 
 /** Names stand in errors, so they are short. */
 const maxNameLength = 256
-
-export interface Parameter {
-  readonly index: number
-  readonly name: string
-  readonly kind: ArgumentKind
-  readonly role: Role
-  readonly dtype: DTypeName
-  readonly dtypeCode: number
-  readonly elementBytes: number
-  readonly viewTag: string
-  /** `undefined` for a scalar, and for a resident tensor of any shape. */
-  readonly dims: ReadonlyArray<Arg.Dim> | undefined
-  /** Whether the kernel may write the tensor where it outlives the run. */
-  readonly writesResident: boolean
-}
 
 /** How many plans are kept for one callable; the one used longest ago goes first. */
 const maxPlanCount = 32

@@ -9,11 +9,12 @@ import type { LaunchError, RunError, ValidateError } from "../../Run.ts"
 import { assert } from "../assert.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import { LeaseKind } from "../core/leaseTable.ts"
-import { ActiveRun, beginRun, finishRun } from "./activeRun.ts"
+import { ActiveRun } from "./activeRun.ts"
 import type { GivenDims } from "./dimensions.ts"
 import { allocationFailure, launchFailure, transferFailure } from "./failures.ts"
 import { countLease, countTable, settleLease } from "./leases.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
+import { beginRun, finishRun } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
 
 /** The plain functions with which a callable can run now, or `undefined` where it has to be awaited. */

@@ -10,7 +10,7 @@ import type { Plan } from "../core/plan.ts"
 import { type Bindings, Form } from "./bindings.ts"
 import type { GivenDims, Resolution } from "./dimensions.ts"
 import type { ResidentRecord } from "./handles.ts"
-import type { Parameter } from "./preparedCallable.ts"
+import type { Parameter } from "./parameter.ts"
 import { readViewAddresses, type ViewTable } from "./viewTable.ts"
 
 /** The tables of one direction. Parts that are not needed are `undefined`. */

@@ -3,7 +3,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import * as Effect from "effect/Effect"
 import * as Utils from "effect/Utils"
-import type { HuggingFaceConfig, ReferenceModel } from "./reference.ts"
+import type { HuggingFaceConfig, ReferenceModel } from "../../../examples/qwen3-decode/reference.ts"
 
 /** What a random model is like. What is left out has a small default. */
 export interface ModelOptions {

@@ -1,0 +1,194 @@
+/**
+ * The slot: taking it for a run and giving it back, in the synchronous steps that every way through a run shares.
+ */
+import {
+  type InvalidArgument,
+  RunAlreadyActive,
+  type RunnerClosed,
+  type RunnerPoisoned,
+  type RunnerUnconfigured
+} from "../../Errors.ts"
+import { assert } from "../assert.ts"
+import { ActiveRun } from "./activeRun.ts"
+import { type Bindings, checkArguments, checkHostAliases, Form, readArguments } from "./bindings.ts"
+import type { GivenDims } from "./dimensions.ts"
+import type { HostRecord, ResidentRecord } from "./handles.ts"
+import { makeTables, type TableRefusal } from "./makeTables.ts"
+import type { PreparedCallable } from "./preparedCallable.ts"
+import type { RunTables } from "./runTables.ts"
+import type { RunnerState } from "./state.ts"
+
+export type BeginRefusal =
+  | TableRefusal
+  | RunAlreadyActive
+  | RunnerClosed
+  | RunnerPoisoned
+  | RunnerUnconfigured
+
+/** Why the slot cannot be taken now, or `undefined`. */
+export const slotRefusal = (
+  state: RunnerState,
+  callable: string
+): RunAlreadyActive | RunnerClosed | RunnerPoisoned | RunnerUnconfigured | undefined => {
+  const refusal = state.planRefusal(`a run of ${callable}`)
+  if (refusal !== undefined) {
+    return refusal
+  }
+  if (state.activeRun !== undefined || state.readingArguments) {
+    state.counters.runsRefused += 1
+    return new RunAlreadyActive({
+      callable,
+      holder: "run",
+      activeCallable: state.activeRun?.name ?? callable
+    })
+  }
+  if (state.lifecycle._tag === "Configuring") {
+    state.counters.runsRefused += 1
+    return new RunAlreadyActive({ callable, holder: "configuration", activeCallable: "" })
+  }
+  return undefined
+}
+
+/**
+ * Takes the slot for a run: checks the arguments, finds or makes the plan, and begins. One synchronous stretch; whatever
+ * it refuses, nothing has changed.
+ */
+export const beginRun = (
+  state: RunnerState,
+  prepared: PreparedCallable,
+  args: unknown,
+  given: GivenDims | undefined
+): ActiveRun | BeginRefusal => {
+  const refusal = slotRefusal(state, prepared.callable.name)
+  if (refusal !== undefined) {
+    return refusal
+  }
+  const { bindings } = prepared
+  state.readingArguments = true
+  let tables: RunTables | TableRefusal
+  try {
+    tables = findTables(state, prepared, bindings, args, given)
+  } finally {
+    state.readingArguments = false
+  }
+  if (!("stage" in tables)) {
+    bindings.clear()
+    return tables
+  }
+  // Reading the arguments may have run code of the user's, so the runner may have been closed or configured meanwhile.
+  const changed = slotRefusal(state, prepared.callable.name)
+  if (changed !== undefined) {
+    bindings.clear()
+    return changed
+  }
+  return take(state, prepared, tables)
+}
+
+/** Reads and checks arguments, and answers the tables for their shape. */
+export const findTables = (
+  state: RunnerState,
+  prepared: PreparedCallable,
+  bindings: Bindings,
+  args: unknown,
+  given: GivenDims | undefined
+): RunTables | TableRefusal => {
+  const failure = readArguments(bindings, prepared.argumentCount, args) ??
+    checkArguments(bindings, state, state.settings)
+  if (failure !== undefined) {
+    return failure
+  }
+  const known = bindings === prepared.bindings ? prepared.findPlan(bindings, given) : undefined
+  if (known !== undefined) {
+    state.counters.planHits += 1
+    return checkViews(state, bindings, known) ?? known
+  }
+  const { configuration, hostApi, settings } = state
+  const tables = makeTables(prepared, bindings, given, {
+    traits: hostApi.traits,
+    configuration,
+    rules: state.rules,
+    baseAddresses: state.chunks.map((chunk) => chunk.address),
+    clear: settings.clear,
+    maxInlineCopyBytes: settings.maxInlineCopyBytes,
+    staging: state.staging,
+    stagingMaxBytes: settings.stagingMaxBytes,
+    hostAddress: hostApi.hostAddress
+  })
+  if (!("stage" in tables)) {
+    return tables
+  }
+  if (bindings === prepared.bindings) {
+    state.counters.planMisses += 1
+    prepared.keepPlan(tables)
+  }
+  return checkViews(state, bindings, tables) ?? tables
+}
+
+/** Reads where the views lie, and checks that no output shares memory with another argument. */
+const checkViews = (state: RunnerState, bindings: Bindings, tables: RunTables): InvalidArgument | undefined => {
+  if (!tables.readViews(bindings, state.hostApi.hostAddress)) {
+    return undefined
+  }
+  const failure = checkHostAliases(bindings, tables.viewAddresses, [])
+  if (failure === undefined) {
+    tables.aliasesChecked()
+  }
+  return failure
+}
+
+const take = (state: RunnerState, prepared: PreparedCallable, tables: RunTables): ActiveRun => {
+  assert(state.activeRun === undefined, "a run begins on a free slot")
+  state.generation += 1
+  const run = new ActiveRun(state.generation, prepared, tables)
+  state.activeRun = run
+  state.counters.runsBegun += 1
+  state.allocator.begin()
+  if (tables.plan !== undefined) {
+    state.allocator.takePlanned(tables.plan.usedBytes)
+    raiseHighWater(state, tables.plan.totalBytes, tables.plan.paddingBytes)
+  }
+  tables.bindArguments(prepared.bindings)
+  pin(prepared.bindings, 1)
+  return run
+}
+
+export const raiseHighWater = (state: RunnerState, bytes: number, paddingBytes: number): void => {
+  if (bytes > state.counters.highWaterBytes) {
+    state.counters.highWaterBytes = bytes
+    state.counters.highWaterPaddingBytes = paddingBytes
+  }
+}
+
+/**
+ * Gives the slot back. The one place where a run ends; its `free` leases are settled already. False when the run had
+ * ended before.
+ */
+export const finishRun = (state: RunnerState, run: ActiveRun): boolean => {
+  if (run.phase === "Ended") {
+    return false
+  }
+  assert(state.activeRun === run, "the run that ends is the one that holds the slot")
+  assert(run.tables.leases.heldFreeCount === 0, "what was malloc'd for a run is settled before it ends")
+  run.phase = "Ended"
+  const ended = state.allocator.end(state.allocator.generation)
+  assert(ended, "the allocator's run ends with the run")
+  state.activeRun = undefined
+  state.counters.runsEnded += 1
+  if (!run.succeeded) {
+    state.counters.runsFailed += 1
+  }
+  pin(run.bindings, -1)
+  run.bindings.clear()
+  state.notify()
+  return true
+}
+
+/** Counts the run among those that use each resident and host tensor. */
+const pin = (bindings: Bindings, change: 1 | -1): void => {
+  for (let index = 0; index < bindings.forms.length; index++) {
+    const form = bindings.forms[index]
+    if (form === Form.resident || form === Form.hostTensor) {
+      ;(bindings.records[index] as HostRecord | ResidentRecord).pinCount += change
+    }
+  }
+}
