@@ -2,7 +2,8 @@
  * work.h: a piece of work: a table of transfers or the launch of a kernel, from when it is accepted until it ends.
  *
  * Work that ends within its call lives on the caller's stack; late work lives in its ticket. Either way it is on the
- * context's list while it may touch memory. All functions are called, and return, with the context's mutex held.
+ * context's list while it may touch memory. Work that ends within its call runs on the thread that calls: calls that are
+ * made at the same time are in no order, even on one lane, except that kernels run one at a time. All functions are called, and return, with the context's mutex held.
  */
 #ifndef LEASEHOLD_SIMULATOR_WORK_H
 #define LEASEHOLD_SIMULATOR_WORK_H

@@ -6,26 +6,28 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Where the test program lies. */
-static char folder[PATH_MAX];
+/* Found once, before there are threads. */
+static char library_path[PATH_MAX + sizeof "/libleasehold_test_kernels" + sizeof LIBRARY_SUFFIX];
 
 /* Checks may come from several threads at once. */
 static _Atomic int failed_check_count;
 
 /* Running -------------------------------------------------------------------------------------------------------- */
 
-static void find_folder(const char *program) {
+static void find_library(const char *program) {
+  char folder[PATH_MAX] = "";
   if (realpath(program, folder) == NULL) {
-    folder[0] = '\0';
+    return;
   }
   char *slash = strrchr(folder, '/');
   if (slash != NULL) {
     *slash = '\0';
   }
+  snprintf(library_path, sizeof library_path, "%s/libleasehold_test_kernels%s", folder, LIBRARY_SUFFIX);
 }
 
 int run_tests(int argument_count, char **arguments, const test *tests, size_t test_count) {
-  find_folder(argument_count > 0 ? arguments[0] : "");
+  find_library(argument_count > 0 ? arguments[0] : "");
   size_t failed_count = 0;
   for (size_t index = 0; index < test_count; index += 1) {
     failed_check_count = 0;
@@ -112,14 +114,7 @@ uint64_t free_bytes_of(lh_context *context) {
 
 /* Kernels -------------------------------------------------------------------------------------------------------- */
 
-const char *kernels_path(void) {
-  static char path[PATH_MAX];
-  int length = snprintf(path, sizeof path, "%s/libleasehold_test_kernels%s", folder, LIBRARY_SUFFIX);
-  if (length < 0 || (size_t)length >= sizeof path) {
-    give_up("The path of the test kernels is too long.");
-  }
-  return path;
-}
+const char *kernels_path(void) { return library_path; }
 
 lh_kernel find_kernel(lh_context *context, const char *symbol) {
   lh_module module = 0;

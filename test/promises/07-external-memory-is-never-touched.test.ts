@@ -86,7 +86,8 @@ onEveryForm("promise 7: external memory is never touched", (form) => {
       const live = probe.live.size
       const closing = yield* Effect.fork(Scope.close(residentScope, Exit.void))
       yield* Effect.repeatN(Effect.yieldNow(), 20)
-      assert.strictEqual(probe.live.size, live)
+      // Asking for the free would be too early already, whenever it ends.
+      assert.isEmpty(probe.calls.filter((call) => call.operation === "free"))
       yield* Scope.close(runScope, Exit.void)
       yield* closing.await
       assert.strictEqual(probe.live.size, live - 1)

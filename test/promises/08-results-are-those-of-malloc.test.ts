@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, FastCheck as fc } from "effect"
 import { Arg, DeviceRunner, type TemporaryBuffer } from "leasehold"
 import { onEveryForm, runnerOf } from "../utils/forms.ts"
-import { native } from "../utils/kernels.ts"
+import { addSignature, native } from "../utils/kernels.ts"
 
 const buffers: ReadonlyArray<TemporaryBuffer.Options> = [
   { maxBytes: 0 },
@@ -31,6 +31,7 @@ const scale = (execution: "inline" | "awaited") =>
   native("test_scale", { x: Arg.inout("float32", ["n"]), factor: Arg.scalar("float32") }, { execution })
 const copy = (execution: "inline" | "awaited") =>
   native("test_copy", { x: Arg.input("float32", ["n"]), y: Arg.output("float32", ["n"]) }, { execution })
+const add = (execution: "inline" | "awaited") => native("test_add", addSignature, { execution })
 const accumulate = (execution: "inline" | "awaited") =>
   native("test_accumulate", {
     acc: Arg.resident("float32", { access: "readWrite" }),
@@ -55,11 +56,13 @@ const observe = (program: ReadonlyArray<Step>) =>
       yield* runner.run(scale(execution), { x, factor })
       const y = new Float32Array(values.length)
       yield* runner.run(copy(execution), { x, y })
+      const total = new Float32Array(values.length)
+      yield* runner.run(add(execution), { a: x, b: Float32Array.from(values, (_, index) => index), c: total })
       const sums = new Float32Array(4)
       yield* runner.run(accumulate(execution), { acc, x: Float32Array.of(factor, 1, 2, 3), y: sums })
       const bytes = new Uint8Array(values.length + 3).fill(9)
       yield* runner.run(writeFirst(execution), { y: bytes, count: 2, value: values.length % 256 })
-      seen.push([...bits(x)], [...bits(y)], [...bits(sums)], [...bytes])
+      seen.push([...bits(x)], [...bits(y)], [...bits(total)], [...bits(sums)], [...bytes])
     }
     return seen
   })
@@ -86,7 +89,8 @@ onEveryForm("promise 8: results are those of malloc and free per tensor", (form)
       const seen = yield* observe([{ values: [1.5, -2], factor: 2, execution: "inline" }])
       assert.deepStrictEqual(seen[0], [...bits(Float32Array.of(3, -4))])
       assert.deepStrictEqual(seen[1], seen[0])
-      assert.deepStrictEqual(seen[2], [...bits(Float32Array.of(2, 1, 2, 3))])
-      assert.deepStrictEqual(seen[3], [2, 2, 0, 0, 0])
+      assert.deepStrictEqual(seen[2], [...bits(Float32Array.of(3, -3))])
+      assert.deepStrictEqual(seen[3], [...bits(Float32Array.of(2, 1, 2, 3))])
+      assert.deepStrictEqual(seen[4], [2, 2, 0, 0, 0])
     }).pipe(Effect.provide(runnerOf(form))))
 })

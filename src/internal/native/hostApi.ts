@@ -117,12 +117,17 @@ const openContext = (options: {
   return Effect.succeed(describe(backend, functions, contextOut[0]))
 }
 
-/** The calls of one context: which of them are in flight, and whether the device is lost. */
+/**
+ * The calls of one context: which of them are in flight, and whether the device is lost. Once the context has ended its
+ * handle is dead, and whoever still holds the host API, or waits in it, gets `DeviceLost` without a native call.
+ */
 class Calls {
   readonly functions: Functions
   readonly context: unknown
   inFlightCount = 0
   lost = false
+  ended = false
+  #abandonWhenIdle = false
 
   constructor(functions: Functions, context: unknown) {
     this.functions = functions
@@ -139,19 +144,41 @@ class Calls {
 
   offThread(name: FunctionName, args: ReadonlyArray<unknown>, touched: ReadonlyArray<unknown>): Effect.Effect<number> {
     return Effect.suspend(() => {
+      if (this.ended) {
+        return Effect.succeed<number>(HostApi.Status.DeviceLost)
+      }
       this.inFlightCount += 1
       const native: NativeFunction = this.functions[name]
       return Effect.map(callOffThread(native, [this.context, ...args], touched), (status) => {
         this.inFlightCount -= 1
+        this.#abandonIfIdle()
         return this.observe(status)
       })
     })
   }
 
+  /**
+   * Ends the context without touching the device, once no call is on its way to it: a call that waits for a thread would
+   * find a dead handle. Where a call never ends, the context is left alone for ever.
+   */
+  abandon(): void {
+    this.#abandonWhenIdle = true
+    this.#abandonIfIdle()
+  }
+
+  #abandonIfIdle(): void {
+    if (this.#abandonWhenIdle && this.inFlightCount === 0) {
+      this.#abandonWhenIdle = false
+      this.functions.lh_context_abandon(this.context)
+    }
+  }
+
   failure(operation: string, status: number, entry = noEntry): HostApi.HostApiError {
     const error = emptyError()
-    this.functions.lh_last_error(this.context, error)
-    const known = error.status === status
+    if (!this.ended) {
+      this.functions.lh_last_error(this.context, error)
+    }
+    const known = !this.ended && error.status === status
     return new HostApi.HostApiError({
       operation,
       status,
@@ -171,12 +198,14 @@ const describe = (
 ): NativeContext & { readonly close: Effect.Effect<void> } => {
   const calls = new Calls(functions, context)
   const traits = readTraits(functions, context)
-  const close = Effect.suspend(() =>
+  const close = Effect.suspend(() => {
     // A context whose device is lost, or in which a call still runs past its deadline, is left alone.
-    calls.lost || calls.inFlightCount > 0
-      ? Effect.sync(() => void functions.lh_context_abandon(context))
-      : Effect.asVoid(calls.offThread("lh_context_close", [], []))
-  )
+    const isAbandoned = calls.lost || calls.inFlightCount > 0
+    calls.ended = true
+    return isAbandoned
+      ? Effect.sync(() => calls.abandon())
+      : Effect.asVoid(callOffThread(functions.lh_context_close, [context], []))
+  })
   return {
     hostApi: {
       backend,
@@ -188,7 +217,7 @@ const describe = (
       ...workOperations(calls, traits.answersAtOnce),
       immediate: traits.answersAtOnce ? immediate(calls) : undefined
     },
-    statistics: () => readStatistics(functions, context),
+    statistics: () => calls.ended ? {} : readStatistics(functions, context),
     close
   }
 }
@@ -239,7 +268,7 @@ const readStatistics = (functions: Functions, context: unknown): Readonly<Record
 const memoryInfo = (calls: Calls): Effect.Effect<HostApi.MemoryInfo, HostApi.HostApiError> =>
   Effect.suspend(() => {
     const info = { struct_bytes: structBytes.memoryInfo, total_bytes: 0 as Wide, free_bytes: 0 as Wide }
-    const status = calls.observe(Number(calls.functions.lh_memory_info_get(calls.context, info)))
+    const status = callNow(calls, "lh_memory_info_get", [info])
     return status === HostApi.Status.Ok
       ? Effect.succeed({ totalBytes: Number(info.total_bytes), freeBytes: Number(info.free_bytes) })
       : Effect.fail(calls.failure("memoryInfo", status))
@@ -333,7 +362,7 @@ const workOperations = (
 }
 
 const callNow = (calls: Calls, name: FunctionName, args: ReadonlyArray<unknown>): number =>
-  calls.observe(Number(calls.functions[name](calls.context, ...args)))
+  calls.ended ? HostApi.Status.DeviceLost : calls.observe(Number(calls.functions[name](calls.context, ...args)))
 
 const offThread = (
   calls: Calls,
@@ -434,6 +463,9 @@ const immediate = (calls: Calls): HostApi.Immediate => {
   return {
     malloc: (byteCount, alignmentBytes) => {
       failedOut[0] = noEntry
+      if (calls.ended) {
+        return HostApi.Status.DeviceLost
+      }
       const status = calls.observe(Number(malloc(context, byteCount, alignmentBytes, addressOut)))
       return status === HostApi.Status.Ok && DevicePtr.fromNumber(addressOut[0]!) === undefined
         ? HostApi.Status.AddressTooLarge
@@ -442,14 +474,23 @@ const immediate = (calls: Calls): HostApi.Immediate => {
     mallocResult: () => addressOut[0] as DevicePtr.DevicePtr,
     free: (address) => {
       failedOut[0] = noEntry
+      if (calls.ended) {
+        return HostApi.Status.DeviceLost
+      }
       return calls.observe(Number(free(context, address)))
     },
     submit: (lane, transfers) => {
       failedOut[0] = noEntry
+      if (calls.ended) {
+        return HostApi.Status.DeviceLost
+      }
       return calls.observe(Number(submit(context, lanes[lane], transfers.cells, transfers.count, ticketOut, failedOut)))
     },
     launch: (kernel, args) => {
       failedOut[0] = noEntry
+      if (calls.ended) {
+        return HostApi.Status.DeviceLost
+      }
       return calls.observe(
         Number(launch(context, lanes.compute, kernel, null, args.cells, args.count, 0, ticketOut, failedOut))
       )
