@@ -10,24 +10,34 @@ import { HostApiError, Status } from "../../HostApi.ts"
 import type { RunnerState } from "./state.ts"
 
 /**
- * Makes a call and waits until it has ended, whoever interrupts. Where an interrupt deadline is set, an interruption waits
- * that long at most: then the runner is poisoned, and what the call touches is left alone for ever.
+ * Makes a call and waits until it has ended, whoever interrupts. For calls whose result has to be taken in: memory that
+ * was allocated and is known to nobody would be lost.
  */
 export const call = <A>(
   state: RunnerState,
-  operation: string,
   effect: Effect.Effect<A, HostApiError>
-): Effect.Effect<A, HostApiError> => {
-  const counted = Effect.suspend(() => {
+): Effect.Effect<A, HostApiError> =>
+  Effect.suspend(() => {
     state.callStarted()
     return Effect.ensuring(effect, Effect.sync(() => state.callEnded()))
   }).pipe(
     Effect.tapError((error) => Effect.sync(() => state.observe(error))),
     Effect.uninterruptible
   )
+
+/**
+ * Makes a call on behalf of a run. Where an interrupt deadline is set, an interruption waits that long at most: then the
+ * runner is poisoned, and what the call touches is left alone for ever. Whatever the call's result is good for happens
+ * inside `effect`, because the one who waits may be gone when it ends.
+ */
+export const callWithDeadline = <A>(
+  state: RunnerState,
+  operation: string,
+  effect: Effect.Effect<A, HostApiError>
+): Effect.Effect<A, HostApiError> => {
   const deadline = state.settings.interruptDeadline
-  return deadline === undefined ? counted : Effect.uninterruptible(Effect.gen(function*() {
-    const fiber = yield* Effect.forkDaemon(counted)
+  return deadline === undefined ? call(state, effect) : Effect.uninterruptible(Effect.gen(function*() {
+    const fiber = yield* Effect.forkDaemon(call(state, effect))
     const giveUp = Effect.gen(function*() {
       const ended = yield* Fiber.await(fiber).pipe(Effect.interruptible, Effect.timeoutOption(deadline))
       if (Option.isNone(ended)) {
@@ -43,13 +53,6 @@ export const call = <A>(
   }))
 }
 
-/** A call that takes its turn among the device work of the runner. */
-export const callInTurn = <A>(
-  state: RunnerState,
-  operation: string,
-  effect: Effect.Effect<A, HostApiError>
-): Effect.Effect<A, HostApiError> => state.gate.through(call(state, operation, effect))
-
 /**
  * A call that releases memory. Nobody interrupts it, so where there is an interrupt deadline it is given that long. It
  * answers with its status and never fails: a release that died has no status of its own.
@@ -59,7 +62,7 @@ export const release = (
   operation: string,
   effect: Effect.Effect<void, HostApiError>
 ): Effect.Effect<number> => {
-  const ended = Effect.map(Effect.exit(call(state, operation, effect)), statusOf)
+  const ended = Effect.map(Effect.exit(call(state, effect)), statusOf)
   const deadline = state.settings.interruptDeadline
   return deadline === undefined ? ended : Effect.gen(function*() {
     const fiber = yield* Effect.forkDaemon(ended)

@@ -45,7 +45,7 @@ const makeStaging = (
 ): Effect.Effect<Staging, DeviceOutOfMemory | DeviceFailed> =>
   byteCount === 0
     ? Effect.succeed({ address: 0, byteCount: 0 })
-    : call(state, "hostMalloc", state.hostApi.hostMalloc(byteCount, stagingOrigin)).pipe(
+    : call(state, state.hostApi.hostMalloc(byteCount, stagingOrigin)).pipe(
       Effect.map((address) => ({ address, byteCount })),
       Effect.mapError((error) =>
         allocationFailure(state, error, { purpose: "the staging area", requestedBytes: byteCount })

@@ -198,7 +198,7 @@ const makeChunk = (
       state.counters.retainedBytes + byteCount <= Math.max(configuration.maxBytes, state.configuration.maxBytes),
       "retained bytes stay within the budget"
     )
-    return call(state, "malloc", state.hostApi.malloc(byteCount, configuration.alignmentBytes, origin("chunk")))
+    return call(state, state.hostApi.malloc(byteCount, configuration.alignmentBytes, origin("chunk")))
   }).pipe(
     Effect.mapError((error) => allocationFailure(state, error, { purpose: "a chunk", requestedBytes: byteCount })),
     Effect.tap((address) =>

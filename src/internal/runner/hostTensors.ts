@@ -69,7 +69,7 @@ const acquire = (
       }
       return byteCount === 0
         ? Effect.sync(made)
-        : call(state, "hostRegister", state.hostApi.hostRegister(buffer, origin)).pipe(
+        : call(state, state.hostApi.hostRegister(buffer, origin)).pipe(
           Effect.mapError((error) => deviceFailure(state, error)),
           Effect.map(made)
         )

@@ -10,7 +10,7 @@ import { Role } from "../core/plan.ts"
 import { viewByteLength, viewTag } from "../hostViews.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import { Form } from "./bindings.ts"
-import { call } from "./calls.ts"
+import { callWithDeadline } from "./calls.ts"
 import { moveFailure } from "./failures.ts"
 import type { Parameter } from "./parameter.ts"
 import { checkInlineSize, moveBytes, type SingleMove } from "./singleMove.ts"
@@ -112,7 +112,7 @@ const transfer = (
         : new StaleRun({ callable: run.name, generation: run.generation, operation: options.purpose }))
     return refusal === undefined
       ? Effect.mapError(
-        call(state, "submit", moveBytes(state, move)),
+        callWithDeadline(state, options.purpose, moveBytes(state, move)),
         (error) => moveFailure(error, options.purpose, name, "unchanged")
       )
       : Effect.fail(refusal)

@@ -53,11 +53,7 @@ const loadKernel = (
   prepared: PreparedCallable,
   kernel: Kernel
 ): Effect.Effect<PreparedCallable, LoadError> =>
-  call(
-    state,
-    "loadKernel",
-    state.hostApi.loadKernel(kernel, { purpose: "load", runId: 0, names: [kernel.symbol] })
-  ).pipe(
+  call(state, state.hostApi.loadKernel(kernel, { purpose: "load", runId: 0, names: [kernel.symbol] })).pipe(
     Effect.map((handle) => {
       prepared.kernel = handle
       return prepared

@@ -161,7 +161,6 @@ const mallocCleared = (
   Effect.gen(function*() {
     const address = yield* call(
       state,
-      "malloc",
       state.hostApi.malloc(allocatedBytes, state.rules.alignmentBytes, residentOrigin("resident"))
     ).pipe(
       Effect.mapError((error) =>
@@ -186,7 +185,7 @@ export const clearMemory = (
     const table = new TransferTable(1)
     table.push(TransferKind.fill, address, 0, byteCount)
     const transfers = { cells: table.cells, count: 1, offThread: true, refresh: () => -1 }
-    return call(state, "submit", state.hostApi.submit("in", transfers, origin))
+    return call(state, state.hostApi.submit("in", transfers, origin))
   }).pipe(Effect.mapError((error) => moveFailure(error, "stage", origin.names[0] ?? "", "unchanged")))
 
 const freeResident = (
@@ -268,7 +267,7 @@ const move = <D extends DType>(
     return state.gate.through(Effect.suspend((): Effect.Effect<void, MoveError> => {
       const changed = state.refusal(purpose) ?? (record.closed ? closedHandle(purpose) : undefined)
       return changed === undefined
-        ? Effect.mapError(call(state, "submit", moveBytes(state, single)), (error) => explain(error, single))
+        ? Effect.mapError(call(state, moveBytes(state, single)), (error) => explain(error, single))
         : Effect.fail(changed)
     }))
   })

@@ -13,7 +13,7 @@ import { assert } from "../assert.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import { LeaseKind } from "../core/leaseTable.ts"
 import { ActiveRun } from "./activeRun.ts"
-import { call, inTurn, release } from "./calls.ts"
+import { callWithDeadline, inTurn, release } from "./calls.ts"
 import type { GivenDims } from "./dimensions.ts"
 import { allocationFailure, launchFailure, transferFailure } from "./failures.ts"
 import { launchContext } from "./launchContext.ts"
@@ -157,7 +157,7 @@ const callForRun = <A>(
 ): Effect.Effect<A, HostApiError | RunnerClosed | RunnerPoisoned | StaleRun> =>
   state.gate.through(Effect.suspend((): Effect.Effect<A, HostApiError | RunnerClosed | RunnerPoisoned | StaleRun> => {
     const refusal = handleRefusal(state, run, operation)
-    return refusal === undefined ? call(state, operation, Effect.suspend(work)) : Effect.fail(refusal)
+    return refusal === undefined ? callWithDeadline(state, operation, Effect.suspend(work)) : Effect.fail(refusal)
   }))
 
 /** Why a handle cannot be used now, or `undefined`. */
