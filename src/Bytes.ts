@@ -36,7 +36,10 @@ const unitBytes: Readonly<Record<Unit, number>> = {
   TB: 1000 ** 4
 }
 
-const pattern = /^(\d+(?:\.\d+)?) ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?$/
+const pattern = /^(\d+)(?:\.(\d+))? ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?$/
+
+/** Longer texts are no sizes that a person wrote. */
+const maxTextLength = 64
 
 /**
  * Reads a size. Answers `undefined` for whatever is not a whole number of bytes from 0 to 2^53 - 1.
@@ -56,15 +59,19 @@ export const parse = (input: unknown): number | undefined => {
   if (typeof input === "number") {
     return Number.isSafeInteger(input) && input >= 0 ? input + 0 : undefined
   }
-  if (typeof input !== "string") {
+  if (typeof input !== "string" || input.length > maxTextLength) {
     return undefined
   }
   const match = pattern.exec(input)
   if (match === null) {
     return undefined
   }
-  const bytes = Number(match[1]) * unitBytes[(match[2] ?? "B") as Unit]
-  return Number.isSafeInteger(bytes) ? bytes : undefined
+  // In whole numbers: a fraction in floating point would miss sizes that are whole, and take some that are not.
+  const [, whole, fraction = "", unit = "B"] = match
+  const scale = 10n ** BigInt(fraction.length)
+  const scaled = BigInt(`${whole}${fraction}`) * BigInt(unitBytes[unit as Unit])
+  const bytes = Number(scaled / scale)
+  return scaled % scale === 0n && Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
 /**
@@ -100,6 +107,6 @@ export const config = (name: string): Config.Config<number> =>
   Config.mapOrFail(Config.string(name), (text) => {
     const bytes = parse(text)
     return bytes === undefined
-      ? Either.left(ConfigError.InvalidData([name], `expected a size such as "64 MiB", got "${text}"`))
+      ? Either.left(ConfigError.InvalidData([], `expected a size such as "64 MiB", got "${text}"`))
       : Either.right(bytes)
   })

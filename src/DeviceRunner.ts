@@ -72,7 +72,10 @@ export type {
  */
 export interface RunOptions<in out S extends Arg.Signature> {
   /** Dimension names that no argument tells, such as those of scratch alone. */
-  readonly dims?: { readonly [K in Arg.DimNames<S>]?: number } | undefined
+  readonly dims?:
+    | ([Arg.DimNames<S>] extends [never] ? Readonly<Record<string, never>>
+      : { readonly [K in Arg.DimNames<S>]?: number })
+    | undefined
 }
 
 /**
@@ -80,6 +83,8 @@ export interface RunOptions<in out S extends Arg.Signature> {
  * @category models
  */
 export interface Service {
+  /** The name of the backend, in lower case. */
+  readonly backend: string
   /** The device behind the runner. */
   readonly device: DeviceInfo
   /**
@@ -188,6 +193,7 @@ export const layerMetrics = (interval: Duration.DurationInput): Layer.Layer<neve
 
 const service = (state: RunnerState): Service =>
   DeviceRunner.of({
+    backend: state.hostApi.backend,
     device: state.hostApi.device,
     run: (callable, args, options) => run(state, callable, args, options?.dims) as Effect.Effect<void>,
     bind: (callable, args, options) =>

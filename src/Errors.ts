@@ -42,7 +42,9 @@ const statusText = (error: {
     : error.deviceCode === 0
     ? ""
     : ` (device code ${error.deviceCode})`
-  return `${error.statusName}${device}${error.detail === "" ? "" : `: ${error.detail}`}`
+  // A backend's sentence becomes a clause of ours.
+  const detail = error.detail.endsWith(".") ? error.detail.slice(0, -1) : error.detail
+  return `${error.statusName}${device}${detail === "" ? "" : `: ${detail}`}`
 }
 
 const residentsText = (names: ReadonlyArray<string>): string =>

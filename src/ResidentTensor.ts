@@ -52,7 +52,7 @@ export type MoveError =
  * @since 0.1.0
  * @category models
  */
-export interface ResidentTensor<in out D extends DType = DType> {
+export interface ResidentTensor<out D extends DType = DType> {
   readonly [TypeId]: TypeId
   readonly dtype: D
   /** Element counts, outermost first. */
@@ -62,15 +62,15 @@ export interface ResidentTensor<in out D extends DType = DType> {
    * Copies host elements to the device: the whole tensor, or as many elements as the source has from `offsetElements` on.
    * A plain view has at most `maxInlineCopyBytes`; a host tensor may have any size.
    */
-  readonly upload: (
+  upload(
     source: View<D> | HostTensor<D>,
     options?: { readonly offsetElements?: number | undefined }
-  ) => Effect.Effect<void, MoveError>
+  ): Effect.Effect<void, MoveError>
   /** Copies device elements to the host, under the rules of `upload`. */
-  readonly download: (
+  download(
     target: View<D> | HostTensor<D>,
     options?: { readonly offsetElements?: number | undefined }
-  ) => Effect.Effect<void, MoveError>
+  ): Effect.Effect<void, MoveError>
 }
 
 /**

@@ -98,8 +98,12 @@ export const settings = (options: RunnerOptions, traits: Traits): Either.Either<
       stagingMaxBytes: yield* size("stagingMaxBytes", options.stagingMaxBytes ?? defaults.stagingMaxBytes),
       maxInlineCopyBytes: yield* size("maxInlineCopyBytes", options.maxInlineCopyBytes ?? defaults.maxInlineCopyBytes),
       interruptDeadline: yield* deadline(options.interruptDeadline),
-      allowSharedViews: options.allowSharedViews ?? defaults.allowSharedViews,
-      tracing: options.tracing ?? defaults.tracing
+      allowSharedViews: yield* only<boolean>(
+        "allowSharedViews",
+        options.allowSharedViews ?? defaults.allowSharedViews,
+        [true, false]
+      ),
+      tracing: yield* only<boolean>("tracing", options.tracing ?? defaults.tracing, [true, false])
     }
   })
 

@@ -1,18 +1,26 @@
 /**
- * What the decode loop launches: every tensor of a model classified once. Weights and KV cache stay on the device, token
+ * What a decode loop launches. Here every tensor of the model gets its class: weights and KV cache are resident, token
  * ids, positions and scalars go in with each run, the workspace is scratch, and the logits come out.
  */
-import { Arg, Callable, Simulator } from "leasehold"
+import { Arg, Callable, type ResidentTensor, Simulator } from "leasehold"
 import * as Kernel from "./kernel.ts"
 import * as Model from "./model.ts"
 
-/** A weight as an argument: it is resident, and its name in the model's file is the argument's name. */
-export type WeightName = `${string}.weight`
+/** Each weight is an argument of its own, under its name in the file. */
+export type Weights = {
+  readonly [name: `${string}.weight`]:
+    | ResidentTensor.ResidentTensor<"bfloat16">
+    | ResidentTensor.ResidentTensor<"float32">
+}
 
-type WeightArgs = { readonly [name: WeightName]: Arg.Resident<"bfloat16", undefined> | Arg.Resident<"float32", undefined> }
+type WeightArgs = {
+  readonly [name: keyof Weights]: Arg.Resident<"bfloat16", undefined> | Arg.Resident<"float32", undefined>
+}
 
+/** The arguments in the order in which the kernel takes them, the weights last. */
 const signature = (config: Model.ModelConfig, weights: ReadonlyArray<Model.Weight>) => {
-  const fixed = {
+  const weightArgs: WeightArgs = Object.fromEntries(weights.map(({ dtype, name }) => [name, Arg.resident(dtype)]))
+  return Object.assign({
     tokens: Arg.input("int32", ["n"]),
     positions: Arg.input("int32", ["n"]),
     logits: Arg.output("float32", [config.vocab]),
@@ -20,25 +28,34 @@ const signature = (config: Model.ModelConfig, weights: ReadonlyArray<Model.Weigh
     keyCache: Arg.resident("float32", { access: "readWrite", dims: Model.kvCacheShape(config) }),
     valueCache: Arg.resident("float32", { access: "readWrite", dims: Model.kvCacheShape(config) }),
     layers: Arg.scalar("int32"),
+    hidden: Arg.scalar("int32"),
+    heads: Arg.scalar("int32"),
+    kvHeads: Arg.scalar("int32"),
+    headDim: Arg.scalar("int32"),
+    intermediate: Arg.scalar("int32"),
+    vocab: Arg.scalar("int32"),
+    maxPositions: Arg.scalar("int32"),
     ropeTheta: Arg.scalar("float64"),
-  }
-  const w: WeightArgs = Object.fromEntries(weights.map(({ name, dtype }) => [name, Arg.resident(dtype)]))
-  return Object.assign(fixed, w)
+    rmsEpsilon: Arg.scalar("float32"),
+    tied: Arg.scalar("int32")
+  }, weightArgs)
 }
 
-export type S = ReturnType<typeof signature>
-declare const s: S
-export const x = s.tokens
-export const y = s["a.weight"]
-export type A = Callable.Args<S>
-declare const a: A
-export const t: number = a.tokens
-export const tt: number = a["d.weight"]
-export const c = (config: Model.ModelConfig, weights: ReadonlyArray<Model.Weight>) => Callable.native({ signature: signature(config, weights), kernels: [Simulator.kernel({ library: Kernel.library, symbol: Kernel.symbol })]})
-import { DeviceRunner, ResidentTensor } from "leasehold"
-declare const r: DeviceRunner.Service
-declare const wr: { readonly [name: WeightName]: ResidentTensor.ResidentTensor<"bfloat16"> | ResidentTensor.ResidentTensor<"float32">}
-declare const kc: ResidentTensor.ResidentTensor<"float32">
-export const run = r.run(c(null!, null!), Object.assign({ tokens: new Int32Array(1), positions: new Int32Array(1), logits: new Float32Array(1), keyCache: kc, valueCache: kc, layers: 1, ropeTheta: 1 }, wr))
-export const run2 = r.run(c(null!, null!), Object.assign({ tokens: new Int32Array(1), foo: 1, positions: new Int32Array(1), logits: new Float32Array(1), keyCache: kc, valueCache: kc, layers: 1, ropeTheta: 1 }, wr))
-export const run3 = r.run(c(null!, null!), Object.assign({ tokens: new Float64Array(1), positions: new Int32Array(1), logits: new Float32Array(1), keyCache: kc, valueCache: kc, layers: 1, ropeTheta: 1 }, wr))
+/**
+ * The callables of a model: one signature, one kernel, and two ways of running it. A whole prompt takes milliseconds, so
+ * `prefill` leaves the event loop's thread and the fiber waits for it. How one token is run is for the app to say.
+ */
+export const make = (model: {
+  readonly config: Model.ModelConfig
+  readonly weights: ReadonlyArray<Model.Weight>
+  readonly stepExecution: Callable.Execution
+}) => {
+  const shared = {
+    signature: signature(model.config, model.weights),
+    kernels: [Simulator.kernel({ library: Kernel.library, symbol: Kernel.symbol })]
+  }
+  return {
+    prefill: Callable.native({ ...shared, name: "prefill", execution: "awaited" }),
+    step: Callable.native({ ...shared, name: "decode step", execution: model.stepExecution })
+  }
+}

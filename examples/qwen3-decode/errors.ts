@@ -1,6 +1,6 @@
 /**
- * What can be wrong with a model's files, and with what the user asks of a model. A file that lies is refused with a
- * sentence; nothing of it reaches the device.
+ * What can be wrong with a model's files, with what the user asks of a model, and with what comes of it. A file that lies
+ * is refused with a sentence; nothing of it reaches the device.
  */
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
@@ -63,6 +63,23 @@ export class DecodeRequestInvalid
       detail: Schema.String
     }
   )
+{
+  override get message(): string {
+    return this.detail
+  }
+}
+
+/**
+ * The decode came to an end, but what it computed is wrong: a bug of the kernel, the backend or the framework.
+ *
+ * - `Reference`: logits or choices are not those of the float64 reference.
+ * - `Modes`: the two modes chose different tokens.
+ */
+export class ResultsDiffer
+  extends Schema.TaggedError<ResultsDiffer>("leasehold/examples/qwen3-decode/ResultsDiffer")("ResultsDiffer", {
+    reason: Schema.Literal("Reference", "Modes"),
+    detail: Schema.String
+  })
 {
   override get message(): string {
     return this.detail

@@ -9,6 +9,7 @@ import * as Either from "effect/Either"
 import { isRecord } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { DType } from "leasehold"
 import { DecodeRequestInvalid, firstIssue, ModelFileInvalid, quoted } from "./errors.ts"
 import { regularFile, unreadable } from "./modelFile.ts"
 import * as Safetensors from "./safetensors.ts"
@@ -33,12 +34,6 @@ export interface ModelConfig {
 /** Element types that weights may have; each tensor has its own. */
 export type WeightDType = "bfloat16" | "float32"
 
-/** The typed array of each element type; `bfloat16` travels as its bits. */
-export interface WeightView {
-  readonly bfloat16: Uint16Array<ArrayBuffer>
-  readonly float32: Float32Array<ArrayBuffer>
-}
-
 /** A tensor that the model needs. */
 export interface WeightSpec {
   /** Its name in the file. */
@@ -57,7 +52,8 @@ export interface Weight<out D extends WeightDType = WeightDType> extends WeightS
 export interface Piece<out D extends WeightDType = WeightDType> {
   readonly dtype: D
   readonly offsetElements: number
-  readonly elements: WeightView[D]
+  /** `bfloat16` travels as its bits. */
+  readonly elements: DType.View<D>
 }
 
 /** A model whose files are open. It is valid until the scope closes that it was opened in. */
@@ -356,8 +352,8 @@ const forEachPiece = <D extends WeightDType, E, R>(
     }
   })
 
-const viewOf = <D extends WeightDType>(dtype: D, bytes: Uint8Array<ArrayBuffer>): WeightView[D] => {
-  const views: { readonly [K in WeightDType]: () => WeightView[K] } = {
+const viewOf = <D extends WeightDType>(dtype: D, bytes: Uint8Array<ArrayBuffer>): DType.View<D> => {
+  const views: { readonly [K in WeightDType]: () => DType.View<K> } = {
     bfloat16: () => new Uint16Array(bytes.buffer),
     float32: () => new Float32Array(bytes.buffer)
   }

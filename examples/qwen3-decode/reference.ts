@@ -1,6 +1,6 @@
 /**
  * Qwen3 in float64, straight from the formulas of the model's README: the yardstick for the kernel. It takes one token
- * at a time, and shares neither code nor layout with the kernel or the loader: it reads Hugging Face's own names.
+ * at a time, and shares neither code nor layout with the kernel: it reads Hugging Face's own names.
  */
 
 /** The keys of a `config.json` that the formulas use. */

@@ -17,7 +17,8 @@ export interface Sampler {
   readonly next: (logits: Float32Array) => Effect.Effect<number, DecodeRequestInvalid>
 }
 
-const temperatureMax = 100
+/** The largest temperature. */
+export const temperatureMax = 100
 
 /** Makes a sampler with a generator of its own. Fails with `SamplingInvalid` where an option is out of range. */
 export const make = (options: SamplerOptions): Effect.Effect<Sampler, DecodeRequestInvalid> =>

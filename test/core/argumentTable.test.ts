@@ -72,6 +72,13 @@ const describeAll = (table: ArgumentTable): ArgumentTable => {
   return table
 }
 
+const tampered = (cell: number, value: number): () => void => {
+  const table = describeAll(new ArgumentTable(2))
+  table.checkInvariants()
+  table.cells[argumentCells + cell] = value
+  return () => table.checkInvariants()
+}
+
 describe("ArgumentTable", () => {
   it("has sixteen doubles an entry", () => {
     assert.strictEqual(argumentCells * 8, entryBytes)
@@ -166,12 +173,6 @@ describe("ArgumentTable", () => {
 
   it("finds out when an entry is none", () => {
     assert.throws(() => new ArgumentTable(1).checkInvariants(), /has a kind/)
-    const tampered = (cell: number, value: number): () => void => {
-      const table = describeAll(new ArgumentTable(2))
-      table.checkInvariants()
-      table.cells[argumentCells + cell] = value
-      return () => table.checkInvariants()
-    }
     assert.throws(tampered(0, 0), /has a kind/)
     assert.throws(tampered(0, 7), /has a known kind/)
     assert.throws(tampered(6, maxRank + 1), /within the native ABI/)

@@ -62,13 +62,13 @@ type Command =
   | { readonly _tag: "take"; readonly byteCount: number }
 
 const command: fc.Arbitrary<Command> = fc.oneof(
-  { weight: 2, arbitrary: fc.constant<Command>({ _tag: "begin" }) },
+  { weight: 4, arbitrary: fc.constant<Command>({ _tag: "begin" }) },
   { weight: 1, arbitrary: fc.constant<Command>({ _tag: "end" }) },
   { weight: 1, arbitrary: fc.constant<Command>({ _tag: "staleEnd" }) },
   { weight: 1, arbitrary: fc.constant<Command>({ _tag: "endTwice" }) },
   { weight: 2, arbitrary: fc.constant<Command>({ _tag: "largestFree" }) },
   {
-    weight: 8,
+    weight: 12,
     arbitrary: fc.oneof(fc.nat(16), fc.nat(300), fc.nat(5000)).map((byteCount): Command => ({
       _tag: "take",
       byteCount

@@ -18,6 +18,15 @@ const tableOf = (entries: ReadonlyArray<typeof entry extends fc.Arbitrary<infer 
   return table
 }
 
+const tampered = (cell: number, value: number): () => void => {
+  const table = new TransferTable(2)
+  table.push(TransferKind.copyIn, 8, 16, 24)
+  table.push(TransferKind.hostFill, 8, 255, 24)
+  table.checkInvariants()
+  table.cells[transferCells + cell] = value
+  return () => table.checkInvariants()
+}
+
 describe("TransferTable", () => {
   it.prop(
     "lies in memory as lh_transfer does: kind, destination, source and byte_count, 32 bytes an entry",
@@ -103,14 +112,6 @@ describe("TransferTable", () => {
   })
 
   it("finds out when an entry is none", () => {
-    const tampered = (cell: number, value: number): () => void => {
-      const table = new TransferTable(2)
-      table.push(TransferKind.copyIn, 8, 16, 24)
-      table.push(TransferKind.hostFill, 8, 255, 24)
-      table.checkInvariants()
-      table.cells[transferCells + cell] = value
-      return () => table.checkInvariants()
-    }
     for (const value of [0, 6, Number.NaN]) {
       assert.throws(tampered(0, value), /has a kind/)
     }

@@ -52,6 +52,8 @@ export const configure = (state: RunnerState, options: Options): Effect.Effect<v
       return Effect.fail(made.left)
     }
     if (state.lifecycle._tag === "Ready" && isSame(made.right, state.configuration)) {
+      // The chunks are the same, even where another policy cuts them; errors speak of the policy of now.
+      state.configuration = made.right
       return Effect.void
     }
     return exchange(state, made.right)

@@ -2,6 +2,7 @@
  * A callable as a runner works with it: its signature compiled to flat parameters, its kernel once it is loaded, and the
  * plans made for it so far.
  */
+import { hasProperty } from "effect/Predicate"
 import type * as Arg from "../../Arg.ts"
 import type { Any as AnyCallable } from "../../Callable.ts"
 import { InvalidArgument } from "../../Errors.ts"
@@ -116,15 +117,12 @@ const compile = (name: string, arg: Arg.Arg, index: number): Parameter | Invalid
   if (name === "" || name.length > maxNameLength) {
     return invalidSignature("", `an argument's name should have from 1 to ${maxNameLength} characters`)
   }
-  if (!Object.hasOwn(kinds, arg._tag) || !isDTypeName(arg.dtype)) {
+  if (!hasProperty(arg, "_tag") || !Object.hasOwn(kinds, arg._tag) || !isDTypeName(arg.dtype)) {
     return invalidSignature(name, "has no direction or element type that is known")
   }
-  const dims = arg._tag === "Scalar" ? undefined : arg.dims
-  if (dims !== undefined && dims.length > maxRank) {
-    return invalidSignature(name, `has more than ${maxRank} dimensions`)
-  }
-  if (dims !== undefined && !Array.from(dims).every((dim) => typeof dim === "string" ? dim !== "" : isSize(dim))) {
-    return invalidSignature(name, "should have dimensions that are names, or whole numbers of at least 0")
+  const dims = compileDims(arg)
+  if (typeof dims === "string") {
+    return invalidSignature(name, dims)
   }
   const info = dtypes[arg.dtype]
   return {
@@ -136,9 +134,26 @@ const compile = (name: string, arg: Arg.Arg, index: number): Parameter | Invalid
     dtypeCode: info.code,
     elementBytes: info.elementBytes,
     viewTag: info.viewTag,
-    dims: dims === undefined ? undefined : Array.from(dims),
+    dims,
     writesResident: arg._tag === "Resident" && arg.access === "readWrite"
   }
+}
+
+/** The dimensions of an argument, copied; or what is wrong with them. Callables from code without types are checked too. */
+const compileDims = (arg: Arg.Arg): ReadonlyArray<Arg.Dim> | undefined | string => {
+  if (arg._tag === "Scalar" || (arg._tag === "Resident" && arg.dims === undefined)) {
+    return undefined
+  }
+  if (!Array.isArray(arg.dims)) {
+    return "should have dimensions, as an array"
+  }
+  const dims: ReadonlyArray<unknown> = Array.from(arg.dims)
+  if (dims.length > maxRank) {
+    return `has more than ${maxRank} dimensions`
+  }
+  return dims.every((dim): dim is Arg.Dim => typeof dim === "string" ? dim !== "" : isSize(dim))
+    ? dims
+    : "should have dimensions that are names, or whole numbers of at least 0"
 }
 
 const invalidSignature = (argument: string, detail: string): InvalidArgument =>

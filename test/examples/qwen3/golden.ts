@@ -4,9 +4,9 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Model from "../../../examples/qwen3-decode/model.ts"
+import type { HuggingFaceConfig, ReferenceModel } from "../../../examples/qwen3-decode/reference.ts"
 import type { LoadedWeight } from "./kernelHarness.ts"
 import { toFloat64 } from "./makeModel.ts"
-import type { HuggingFaceConfig, ReferenceModel } from "../../../examples/qwen3-decode/reference.ts"
 
 /** The folder of the trained model. */
 export const folder: string = fileURLToPath(new URL("../../../examples/qwen3-decode/model", import.meta.url))

@@ -3,10 +3,10 @@ import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
 import * as Kernel from "../../../examples/qwen3-decode/kernel.ts"
 import * as Model from "../../../examples/qwen3-decode/model.ts"
+import { largest, largestDifference, ReferenceDecoder } from "../../../examples/qwen3-decode/reference.ts"
 import { cases, folder, loadReference, loadWeights } from "./golden.ts"
 import { type Argument, call, dtypes, KernelDecoder, kinds, type LoadedWeight } from "./kernelHarness.ts"
 import { encodeConfig, makeModel, type ModelOptions, type RandomModel } from "./makeModel.ts"
-import { largest, largestDifference, ReferenceDecoder } from "../../../examples/qwen3-decode/reference.ts"
 
 /** How far a logit may be from its float64 value. */
 const tolerance = 1e-3

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { cases, loadReference } from "./golden.ts"
 import { largest, largestDifference, ReferenceDecoder } from "../../../examples/qwen3-decode/reference.ts"
+import { cases, loadReference } from "./golden.ts"
 
 describe("the float64 reference", () => {
   it.effect("computes the golden logits, margins and greedy tokens of every prompt", () =>
