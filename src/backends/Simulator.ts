@@ -203,10 +203,10 @@ const nanos = (
   option: string,
   input: Duration.DurationInput | undefined
 ): Effect.Effect<number, InvalidConfiguration> => {
-  const duration = input === undefined ? Duration.zero : Duration.decode(input)
-  const count = Duration.toMillis(duration) * 1_000_000
-  return Number.isSafeInteger(Math.round(count))
-    ? Effect.succeed(Math.round(count))
+  const duration = Duration.decodeUnknown(input ?? Duration.zero)
+  const count = duration._tag === "Some" ? Math.round(Duration.toMillis(duration.value) * 1_000_000) : Infinity
+  return Number.isSafeInteger(count)
+    ? Effect.succeed(count)
     : invalid("Duration", option, "it should be a finite duration")
 }
 

@@ -3,23 +3,26 @@
  * getters of `%TypedArray%` do not.
  */
 
-const prototype = Object.getPrototypeOf(Uint8Array.prototype) as object
-
 type Getter = (this: unknown) => unknown
 
-const getter = (name: string | symbol): Getter => {
+const getter = (prototype: object, name: string | symbol): Getter => {
   const descriptor = Object.getOwnPropertyDescriptor(prototype, name)
   if (descriptor?.get === undefined) {
-    throw new Error("leasehold: this platform has no typed arrays")
+    throw new Error(`leasehold: this platform has no ${String(name)} of typed arrays and their buffers`)
   }
   // oxlint-disable-next-line typescript/unbound-method -- it is called on one view after another, on purpose
   return descriptor.get
 }
 
-const readTag = getter(Symbol.toStringTag)
-const readByteLength = getter("byteLength")
-const readByteOffset = getter("byteOffset")
-const readBuffer = getter("buffer")
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as object
+
+const readTag = getter(typedArray, Symbol.toStringTag)
+const readByteLength = getter(typedArray, "byteLength")
+const readByteOffset = getter(typedArray, "byteOffset")
+const readBuffer = getter(typedArray, "buffer")
+const readBufferByteLength = getter(ArrayBuffer.prototype, "byteLength")
+const readResizable = getter(ArrayBuffer.prototype, "resizable")
+const readGrowable = getter(SharedArrayBuffer.prototype, "growable")
 
 /** The name of a typed array's type, or `undefined` for whatever is not a typed array. */
 export const viewTag = (value: unknown): string | undefined => readTag.call(value) as string | undefined
@@ -31,17 +34,23 @@ export const viewByteOffset = (view: ArrayBufferView): number => readByteOffset.
 
 export const viewBuffer = (view: ArrayBufferView): ArrayBufferLike => readBuffer.call(view) as ArrayBufferLike
 
-/** Whether a buffer can change its size: `ArrayBuffer` with `maxByteLength`, or a growable `SharedArrayBuffer`. */
-export const isResizable = (buffer: ArrayBufferLike): boolean => {
-  const sized = buffer as { readonly resizable?: boolean; readonly growable?: boolean }
-  return sized.resizable === true || sized.growable === true
+/** Whether a buffer is shared memory, of whichever realm: the getter of the other kind refuses it. */
+export const isShared = (buffer: ArrayBufferLike): boolean => {
+  try {
+    readBufferByteLength.call(buffer)
+    return false
+  } catch {
+    return true
+  }
 }
 
-export const isShared = (buffer: ArrayBufferLike): boolean => buffer instanceof SharedArrayBuffer
+/** Whether a buffer can change its size: `ArrayBuffer` with `maxByteLength`, or a growable `SharedArrayBuffer`. */
+export const isResizable = (buffer: ArrayBufferLike): boolean =>
+  (isShared(buffer) ? readGrowable.call(buffer) : readResizable.call(buffer)) === true
 
 /** Whether a buffer was detached. For error messages: it makes a view, which is slow. */
 export const isDetached = (buffer: ArrayBufferLike): boolean => {
-  if (isShared(buffer) || buffer.byteLength > 0) {
+  if (isShared(buffer) || readBufferByteLength.call(buffer) !== 0) {
     return false
   }
   try {

@@ -429,17 +429,13 @@ const loadKernel = (
   kernel: LibraryKernel
 ): Effect.Effect<HostApi.KernelHandle, HostApi.HostApiError> =>
   Effect.gen(function*() {
-    const rejected = rejectPath(kernel.library)
-    if (rejected !== undefined) {
-      return yield* new HostApi.HostApiError({
-        operation: "loadKernel",
-        status: HostApi.Status.LibraryNotLoaded,
-        statusName: "LibraryNotLoaded",
-        deviceCode: 0,
-        deviceName: "",
-        detail: rejected,
-        entryIndex: -1
-      })
+    const rejectedPath = rejectPath(kernel.library)
+    if (rejectedPath !== undefined) {
+      return yield* notLoaded(HostApi.Status.LibraryNotLoaded, rejectedPath)
+    }
+    const rejectedSymbol = rejectSymbol(kernel.symbol)
+    if (rejectedSymbol !== undefined) {
+      return yield* notLoaded(HostApi.Status.SymbolNotFound, rejectedSymbol)
     }
     let module = modules.get(kernel.library)
     if (module === undefined) {
@@ -452,6 +448,23 @@ const loadKernel = (
     const status = callNow(calls, "lh_kernel_find", [module, kernel.symbol, kernelOut])
     return status === HostApi.Status.Ok ? kernelOut[0]! : yield* calls.failure("loadKernel", status)
   }).pipe(Effect.uninterruptible)
+
+const notLoaded = (status: number, detail: string): HostApi.HostApiError =>
+  new HostApi.HostApiError({
+    operation: "loadKernel",
+    status,
+    statusName: HostApi.statusName(status),
+    deviceCode: 0,
+    deviceName: "",
+    detail,
+    entryIndex: -1
+  })
+
+/** koffi cuts text at a NUL character, and takes a number for the address of a text. */
+const rejectSymbol = (symbol: unknown): string | undefined =>
+  typeof symbol === "string" && symbol !== "" && symbol.length <= 1024 && !symbol.includes("\0")
+    ? undefined
+    : "a kernel's symbol should be a text of 1 to 1024 characters without NUL"
 
 /** The plain functions. Their out-parameters are made once: these calls end before the next begins. */
 const immediate = (calls: Calls): HostApi.Immediate => {

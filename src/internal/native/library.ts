@@ -37,7 +37,16 @@ export const loadLibrary = (options: {
     reason: BackendUnavailable["reason"],
     detail: string
   ): Either.Either<never, BackendUnavailable> =>
-    Either.left(new BackendUnavailable({ backend, reason, detail, pathsTried: [path], hint }))
+    Either.left(
+      new BackendUnavailable({
+        backend,
+        reason,
+        detail,
+        pathsTried: [String(path)],
+        // Building the library helps where it is not there, or is not the right one.
+        hint: reason === "UnsupportedThread" || reason === "LibraryRejected" ? "" : hint
+      })
+    )
   if (!isMainThread) {
     return unavailable("UnsupportedThread", "native backends do not run in worker threads; use a child process")
   }
@@ -45,9 +54,9 @@ export const loadLibrary = (options: {
   if (rejected !== undefined) {
     return unavailable("LibraryRejected", rejected)
   }
-  const status = statSync(path, { throwIfNoEntry: false })
+  const status = Either.getOrUndefined(Either.try(() => statSync(path)))
   if (status === undefined) {
-    return unavailable("LibraryNotFound", "its library has not been built")
+    return unavailable("LibraryNotFound", "its library is not there, or cannot be looked at")
   }
   if (!status.isFile()) {
     return unavailable("LibraryRejected", "its library is not a file")

@@ -28,7 +28,7 @@ export class ActiveRun {
   }
 
   get name(): string {
-    return this.prepared.callable.name
+    return this.prepared.name
   }
 
   origin(purpose: Purpose, names: ReadonlyArray<string>): Origin {

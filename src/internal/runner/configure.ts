@@ -43,11 +43,12 @@ const origin = (purpose: Origin["purpose"]): Origin => ({ purpose, runId: 0, nam
 /** Exchanges the configuration. The same one again does nothing at all. */
 export const configure = (state: RunnerState, options: Options): Effect.Effect<void, ConfigureError> =>
   Effect.suspend((): Effect.Effect<void, ConfigureError> => {
+    // Reading the options may run code of the user's, which may begin a run; so they are read before the runner is asked.
+    const made = makeConfiguration(options, state.hostApi.traits)
     const refusal = state.refusal("configure") ?? activeRefusal(state)
     if (refusal !== undefined) {
       return Effect.fail(refusal)
     }
-    const made = makeConfiguration(options, state.hostApi.traits)
     if (Either.isLeft(made)) {
       return Effect.fail(made.left)
     }

@@ -19,19 +19,19 @@ import { makeView } from "./views.ts"
 
 export const launchContext = (state: RunnerState, run: ActiveRun): Context<Arg.Signature> => {
   const { bindings, tables } = run
-  const scalars: Record<string, unknown> = {}
-  const shapes: Record<string, ReadonlyArray<number>> = {}
+  const scalars: Array<readonly [string, unknown]> = []
+  const shapes: Array<readonly [string, ReadonlyArray<number>]> = []
   for (const parameter of tables.parameters) {
     if (bindings.forms[parameter.index] === Form.scalar) {
-      scalars[parameter.name] = bindings.values[parameter.index]
+      scalars.push([parameter.name, bindings.values[parameter.index]])
     } else {
-      shapes[parameter.name] = tables.resolution.shapes[parameter.index]!
+      shapes.push([parameter.name, tables.resolution.shapes[parameter.index]!])
     }
   }
   return {
     dims: tables.resolution.dims,
-    scalars: scalars,
-    shapes,
+    scalars: Object.fromEntries(scalars) as Context<Arg.Signature>["scalars"],
+    shapes: Object.fromEntries(shapes),
     read: (name) => Effect.suspend(() => read(state, run, name)),
     write: (name, elements) => Effect.suspend(() => write(state, run, name, elements))
   }

@@ -58,7 +58,7 @@ const loadKernel = (
       prepared.kernel = handle
       return prepared
     }),
-    Effect.mapError((error) => loadFailure(prepared.callable.name, error))
+    Effect.mapError((error) => loadFailure(prepared.name, error))
   )
 
 const noKernel = (callable: AnyCallable, backend: string, kernels: ReadonlyArray<Kernel>): InvalidArgument => {

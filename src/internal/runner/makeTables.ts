@@ -47,7 +47,7 @@ export const makeTables = (
   given: GivenDims | undefined,
   context: TableContext
 ): RunTables | TableRefusal => {
-  const { callable, parameters } = prepared
+  const { parameters } = prepared
   const resolution = resolveDimensions(factsOf(parameters, bindings), given ?? {})
   if (!("shapes" in resolution)) {
     return resolution
@@ -80,10 +80,10 @@ export const makeTables = (
     traits: context.traits,
     rules: context.rules,
     baseAddresses: context.baseAddresses,
-    clear: callable.clear ?? context.clear,
+    clear: prepared.clear ?? context.clear,
     staging: context.staging,
     maxInlineCopyBytes: context.maxInlineCopyBytes,
-    staysOnThread: callable.execution === "inline",
+    staysOnThread: prepared.execution === "inline",
     hostAddress: context.hostAddress
   }
   const stage = layOutStage(layout)
@@ -91,7 +91,7 @@ export const makeTables = (
   const stagingBytes = Math.max(stage.stagingBytes, copyBack.stagingBytes)
   if (stagingBytes > context.staging.byteCount) {
     return new StagingExhausted({
-      callable: callable.name,
+      callable: prepared.name,
       requestedBytes: stagingBytes,
       maxBytes: context.stagingMaxBytes,
       suggestedMaxBytes: stagingBytes

@@ -4,7 +4,7 @@
  */
 import { hasProperty } from "effect/Predicate"
 import type * as Arg from "../../Arg.ts"
-import type { Any as AnyCallable } from "../../Callable.ts"
+import type { Any as AnyCallable, Clear, Execution } from "../../Callable.ts"
 import { InvalidArgument } from "../../Errors.ts"
 import type { KernelHandle } from "../../HostApi.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
@@ -27,6 +27,10 @@ const maxPlanCount = 32
 
 export class PreparedCallable {
   readonly callable: AnyCallable
+  /** The callable's own fields are read once: what reads them later must not run code of the user's. */
+  readonly name: string
+  readonly execution: Execution
+  readonly clear: Clear | undefined
   readonly parameters: ReadonlyArray<Parameter>
   /** How many names an argument object has. */
   readonly argumentCount: number
@@ -40,6 +44,9 @@ export class PreparedCallable {
 
   constructor(callable: AnyCallable, parameters: ReadonlyArray<Parameter>) {
     this.callable = callable
+    this.name = callable.name
+    this.execution = callable.execution
+    this.clear = callable.clear
     this.parameters = parameters
     this.argumentCount = parameters.filter((parameter) => parameter.kind !== ArgumentKind.scratch).length
     this.readWriteResidents = parameters.filter((parameter) => parameter.writesResident).map((parameter) =>
@@ -80,6 +87,14 @@ export class PreparedCallable {
 
 /** Compiles a signature, or says what is wrong with it. */
 export const prepareCallable = (callable: AnyCallable): PreparedCallable | InvalidArgument => {
+  // A callable is plain data: it may have gone through JSON, or come from code without types.
+  if (!hasProperty(callable, "signature") || !hasProperty(callable.implementation, "_tag")) {
+    return invalidSignature("", "what is to be run should be a callable, made by Callable.native or Callable.make")
+  }
+  const signature: unknown = callable.signature
+  if (typeof signature !== "object" || signature === null) {
+    return invalidSignature("", `the signature of ${callable.name} should be an object`)
+  }
   const entries = Object.entries(callable.signature)
   if (entries.length > maxParameterCount) {
     return invalidSignature("", `the signature of ${callable.name} has more than ${maxParameterCount} arguments`)
@@ -119,6 +134,10 @@ const compile = (name: string, arg: Arg.Arg, index: number): Parameter | Invalid
   }
   if (!hasProperty(arg, "_tag") || !Object.hasOwn(kinds, arg._tag) || !isDTypeName(arg.dtype)) {
     return invalidSignature(name, "has no direction or element type that is known")
+  }
+  const dtype: string = arg.dtype
+  if (arg._tag === "Scalar" && (dtype === "float16" || dtype === "bfloat16")) {
+    return invalidSignature(name, `is a scalar of ${dtype}, which has no value in JavaScript`)
   }
   const dims = compileDims(arg)
   if (typeof dims === "string") {

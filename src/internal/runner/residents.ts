@@ -52,10 +52,12 @@ export const checkShape = (
   if (!Array.isArray(shape) || shape.length > maxRank) {
     return invalidShape("Shape", `should be an array of at most ${maxRank} dimensions`)
   }
-  const copy: ReadonlyArray<number> = Object.freeze(Array.from(shape))
-  if (!copy.every((dimension) => typeof dimension === "number" && Number.isInteger(dimension) && dimension >= 0)) {
+  const read = Array.from(shape)
+  if (!read.every((dimension) => typeof dimension === "number" && Number.isInteger(dimension) && dimension >= 0)) {
     return invalidShape("Shape", "should hold whole numbers of at least 0")
   }
+  // Minus zero is zero.
+  const copy: ReadonlyArray<number> = Object.freeze(read.map((dimension) => dimension === 0 ? 0 : dimension))
   const byteCount = copy.every(isSize)
     ? multiply(elementCount(copy), dtypes[dtype].elementBytes)
     : invalidSize

@@ -212,7 +212,7 @@ const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, L
     const { kernel } = run.prepared
     assert(kernel !== undefined, "a kernel is loaded before its run begins")
     const { args, argumentNames } = run.tables
-    const table = { cells: args.cells, count: args.count, offThread: run.prepared.callable.execution === "awaited" }
+    const table = { cells: args.cells, count: args.count, offThread: run.prepared.execution === "awaited" }
     return callForRun(
       state,
       run,

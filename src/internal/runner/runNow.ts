@@ -19,7 +19,7 @@ import type { RunnerState } from "./state.ts"
 
 /** The plain functions with which a callable can run now, or `undefined` where it has to be awaited. */
 export const immediateFor = (state: RunnerState, prepared: PreparedCallable): Immediate | undefined =>
-  prepared.kernel !== undefined && prepared.callable.execution === "inline" && !state.gate.busy
+  prepared.kernel !== undefined && prepared.execution === "inline" && !state.gate.busy
     ? state.hostApi.immediate
     : undefined
 

@@ -59,7 +59,7 @@ export const beginRun = (
   args: unknown,
   given: GivenDims | undefined
 ): ActiveRun | BeginRefusal => {
-  const refusal = slotRefusal(state, prepared.callable.name)
+  const refusal = slotRefusal(state, prepared.name)
   if (refusal !== undefined) {
     return refusal
   }
@@ -76,7 +76,7 @@ export const beginRun = (
     return tables
   }
   // Reading the arguments may have run code of the user's, so the runner may have been closed or configured meanwhile.
-  const changed = slotRefusal(state, prepared.callable.name)
+  const changed = slotRefusal(state, prepared.name)
   if (changed !== undefined) {
     bindings.clear()
     return changed
@@ -92,18 +92,20 @@ export const findTables = (
   args: unknown,
   given: GivenDims | undefined
 ): RunTables | TableRefusal => {
+  // Read once, as the arguments are: both may run code of the user's, and none may run after the check.
+  const dims = given === undefined ? undefined : { ...given }
   const failure = readArguments(bindings, prepared.argumentCount, args) ??
     checkArguments(bindings, state, state.settings)
   if (failure !== undefined) {
     return failure
   }
-  const known = bindings === prepared.bindings ? prepared.findPlan(bindings, given) : undefined
+  const known = bindings === prepared.bindings ? prepared.findPlan(bindings, dims) : undefined
   if (known !== undefined) {
     state.counters.planHits += 1
     return checkViews(state, bindings, known) ?? known
   }
   const { configuration, hostApi, settings } = state
-  const tables = makeTables(prepared, bindings, given, {
+  const tables = makeTables(prepared, bindings, dims, {
     traits: hostApi.traits,
     configuration,
     rules: state.rules,
