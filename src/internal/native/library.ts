@@ -42,7 +42,7 @@ export const loadLibrary = (options: {
         backend,
         reason,
         detail,
-        pathsTried: [String(path)],
+        pathsTried: typeof path === "string" ? [path] : [],
         // Building the library helps where it is not there, or is not the right one.
         hint: reason === "UnsupportedThread" || reason === "LibraryRejected" ? "" : hint
       })

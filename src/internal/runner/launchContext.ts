@@ -30,7 +30,7 @@ export const launchContext = (state: RunnerState, run: ActiveRun): Context<Arg.S
   }
   return {
     dims: tables.resolution.dims,
-    scalars: Object.fromEntries(scalars) as Context<Arg.Signature>["scalars"],
+    scalars: Object.fromEntries(scalars),
     shapes: Object.fromEntries(shapes),
     read: (name) => Effect.suspend(() => read(state, run, name)),
     write: (name, elements) => Effect.suspend(() => write(state, run, name, elements))
