@@ -19,8 +19,7 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { Arg, Callable, DeviceRunner, type Errors, HostApi, type RunnerOptions, Simulator } from "leasehold"
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
@@ -28,6 +27,7 @@ import { runInNewContext } from "node:vm"
 import { type Form, onEveryForm, runnerOf } from "./utils/forms.ts"
 import { nextTurn } from "./utils/garbage.ts"
 import { add, addSignature, closeGate, gateWaiting, kernel, native, openGate } from "./utils/kernels.ts"
+import { spoiled, temporaryFolder } from "./utils/libraries.ts"
 import * as Probe from "./utils/probe.ts"
 import { assertNothingHeld, assertUsable, failsWith, vectors } from "./utils/programs.ts"
 
@@ -1189,7 +1189,7 @@ onEveryForm("bad options", (form) => {
     const rows = [...new Set(cases.map(([row]) => row).filter((row) => row !== ""))].join(", ")
     onRunner(
       form,
-      `rows ${rows === "" ? "none" : rows}: ${option} is refused by name, whatever is wrong with it`,
+      `${rows === "" ? "" : `rows ${rows}: `}${option} is refused by name, whatever is wrong with it`,
       (world) =>
         Effect.gen(function*() {
           for (const [, path, value, reason, named] of cases) {
@@ -1374,22 +1374,8 @@ onEveryForm("bad callables", (form) => {
 
 const testKernels = kernel("test_add").library
 
-/** A file that the loader takes for a library of another machine. */
-const foreignMachine = (folder: string): string => {
-  const bytes = readFileSync(testKernels)
-  // The field e_machine of an ELF header, at offset 18; 0x00f3 is RISC-V and 0x0008 is MIPS.
-  bytes.writeUInt16LE(bytes.readUInt16LE(18) === 0x00f3 ? 0x0008 : 0x00f3, 18)
-  const path = join(folder, "foreign.so")
-  writeFileSync(path, bytes)
-  return path
-}
-
-const withFolder = <A, E, R>(use: (folder: string) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.acquireUseRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "leasehold-"))),
-    use,
-    (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
-  )
+const launchFailure = (attempt: Attempt): Effect.Effect<Errors.LaunchFailed, never, Scope.Scope> =>
+  failsWith("LaunchFailed", attempt as Effect.Effect<unknown, Errors.LaunchFailed, Scope.Scope>)
 
 // A kernel is looked for by the backend, so its library and symbol are the one input that a call carries there.
 onEveryForm("bad kernels", (form) => {
@@ -1397,67 +1383,51 @@ onEveryForm("bad kernels", (form) => {
     form,
     "rows 50 and 51: a library that cannot be loaded is named as LibraryNotLoaded, and may be mended",
     (world) =>
-      withFolder((folder) =>
-        Effect.gen(function*() {
-          const { runner, untyped } = world
-          const text = join(folder, "text.so")
-          writeFileSync(text, "this is no library\n")
-          const short = join(folder, "short.so")
-          writeFileSync(short, readFileSync(testKernels).subarray(0, 100))
-          const locked = join(folder, "locked.so")
-          writeFileSync(locked, "")
-          chmodSync(locked, 0o000)
-          const libraries: ReadonlyArray<unknown> = [
-            "",
-            "kernels.so",
-            "./kernels.so",
-            "../kernels.so",
-            "~/kernels.so",
-            "file:///kernels.so",
-            `${testKernels}\0.evil`,
-            `/${"x".repeat(4096)}`,
-            "/no/such/library.so",
-            join(folder, "missing.so"),
-            folder,
-            text,
-            short,
-            locked,
-            foreignMachine(folder),
-            null,
-            undefined,
-            7,
-            {}
-          ]
-          for (const library of libraries) {
-            for (const execution of ["inline", "awaited"] as const) {
-              const broken = { backend: "simulator", symbol: "test_add", library }
-              const callable = Callable.native({ signature: addSignature, kernels: [broken], execution })
-              for (
-                const attempt of [
-                  untyped.load(callable),
-                  untyped.run(callable, vectors(4)),
-                  untyped.bind(callable, vectors(4))
-                ]
-              ) {
-                const error = yield* failsWith("LaunchFailed", attempt) as Effect.Effect<unknown, never, Scope.Scope>
-                const { reason, sticky } = error as Errors.LaunchFailed
-                assert.deepStrictEqual([reason, sticky], ["LibraryNotLoaded", false], String(library))
-              }
+      Effect.gen(function*() {
+        const { runner, untyped } = world
+        const folder = yield* temporaryFolder
+        const text = join(folder, "text.so")
+        writeFileSync(text, "this is no library\n")
+        const libraries: ReadonlyArray<unknown> = [
+          "",
+          "kernels.so",
+          "./kernels.so",
+          "../kernels.so",
+          "~/kernels.so",
+          "file:///kernels.so",
+          `${testKernels}\0.evil`,
+          `/${"x".repeat(4096)}`,
+          `/${"x".repeat(300)}`,
+          "/no/such/library.so",
+          join(testKernels, "kernels.so"),
+          join(folder, "missing.so"),
+          folder,
+          text,
+          spoiled(testKernels, join(folder, "empty.so"), { byteCount: 0 }),
+          spoiled(testKernels, join(folder, "short.so"), { byteCount: 100 }),
+          spoiled(testKernels, join(folder, "foreign.so"), { machine: true }),
+          null,
+          undefined,
+          7,
+          {}
+        ]
+        for (const library of libraries) {
+          for (const execution of ["inline", "awaited"] as const) {
+            const broken = { backend: "simulator", symbol: "test_add", library }
+            const callable = Callable.native({ signature: addSignature, kernels: [broken], execution })
+            const args = vectors(4)
+            for (const attempt of [untyped.load(callable), untyped.run(callable, args), untyped.bind(callable, args)]) {
+              const { reason, sticky } = yield* launchFailure(attempt)
+              assert.deepStrictEqual([reason, sticky], ["LibraryNotLoaded", false], inspect(library))
             }
           }
-          assert.isEmpty(world.probe.calls.filter((call) => call.operation === "launch" || call.purpose === "stage"))
-          // The same callable works once its library is there.
-          const path = join(folder, "missing.so")
-          writeFileSync(path, readFileSync(testKernels))
-          yield* runner.run(
-            Callable.native({
-              signature: addSignature,
-              kernels: [Simulator.kernel({ library: path, symbol: "test_add" })]
-            }),
-            vectors(4)
-          )
-        })
-      )
+        }
+        assert.isEmpty(world.probe.calls.filter((call) => call.operation === "launch" || call.purpose === "stage"))
+        // The same path works once there is a library.
+        const library = spoiled(testKernels, join(folder, "missing.so"), {})
+        const kernels = [Simulator.kernel({ library, symbol: "test_add" })]
+        yield* runner.run(Callable.native({ signature: addSignature, kernels }), vectors(4))
+      })
   )
 
   onRunner(
@@ -1477,17 +1447,8 @@ onEveryForm("bad kernels", (form) => {
             "x".repeat(5000)
           ]
         ) {
-          const callable = native(symbol, addSignature)
-          const error = yield* failsWith("LaunchFailed", untyped.run(callable, vectors(4))) as Effect.Effect<
-            unknown,
-            never,
-            Scope.Scope
-          >
-          assert.deepStrictEqual(
-            (error as Errors.LaunchFailed).reason,
-            "SymbolNotFound",
-            JSON.stringify(symbol.slice(0, 40))
-          )
+          const { reason } = yield* launchFailure(untyped.run(native(symbol, addSignature), vectors(4)))
+          assert.strictEqual(reason, "SymbolNotFound", inspect(symbol.slice(0, 40)))
         }
       })
   )

@@ -84,11 +84,15 @@ const sectionOf = (page: string, heading: string): string => {
   return end < 0 ? rest : rest.slice(0, end)
 }
 
+/** The cells of all tables of a text. */
+const cellsOf = (text: string): ReadonlyArray<ReadonlyArray<string>> =>
+  text.split("\n").filter((line) => line.startsWith("|") && !line.startsWith("| --")).map((line) =>
+    line.slice(1, -1).split("|").map((cell) => cell.trim())
+  )
+
 /** The cells of all tables of a text, without backticks around them. */
 const rowsOf = (text: string): ReadonlyArray<ReadonlyArray<string>> =>
-  text.split("\n").filter((line) => line.startsWith("|") && !line.startsWith("| --")).map((line) =>
-    line.slice(1, -1).split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll(/^`([^`]*)`$/g, "$1"))
-  )
+  cellsOf(text).map((cells) => cells.map((cell) => cell.replaceAll(/^`([^`]*)`$/g, "$1")))
 
 const rowOf = (text: string, name: string): ReadonlyArray<string> => {
   const row = rowsOf(text).find(([first]) => first === name)
@@ -193,7 +197,9 @@ describe("the tutorial's programs", () => {
         assert.strictEqual(printed, body, place)
       }
     })
+  }
 
+  for (const program of programs) {
     it(`${program} is short, and is shown`, () => {
       assert.isBelow(read(program).split("\n").length, 60)
       assert.isTrue(allBlocks.some(({ directive }) => directive.startsWith(`file: ${program}`)))
@@ -228,7 +234,7 @@ describe("docs/reference/errors.md", () => {
       const common = rowsOf(sectionOf(page, "## Fields that several classes share")).map(([field]) => field)
       for (const field of fields.keys()) {
         if (!["_tag", "reason", ...common].includes(field)) {
-          assert.isAbove(rowOf(section, field)[1]!.length, 3, `${name} has the field ${field}`)
+          assert.isAbove(rowOf(section, field).at(-1)!.length, 3, `${name} has the field ${field}`)
         }
       }
     })
@@ -243,10 +249,10 @@ describe("docs/reference/errors.md", () => {
         assert.include(messages.get(name) ?? [], message)
       }
     }
-  }, 10_000)
+  })
 
   it("tells every case of bad input by a class and a reason that exist", () => {
-    const rows = rowsOf(sectionOf(page, "## From case to class and reason")).filter(([first]) => /^\d+$/.test(first!))
+    const rows = cellsOf(sectionOf(page, "## From case to class and reason")).filter(([first]) => /^\d+$/.test(first!))
     assert.deepStrictEqual(rows.map(([number]) => Number(number)), Array.from({ length: 68 }, (_, index) => index + 1))
     for (const [number, , , answer = ""] of rows) {
       const named = [...answer.matchAll(/`([A-Z]\w+)(?:: (\w+))?`/g)]
@@ -325,7 +331,7 @@ describe("docs/reference/native-abi.md", () => {
     const functions = [...header.matchAll(/^LH_EXPORT \w+ (lh_\w+)\(/gm)].map(([, name]) => name!)
     assert.isAbove(functions.length, 20)
     for (const name of functions) {
-      assert.isAbove(rowOf(read(page), name)[1]!.length, 10, name)
+      assert.isAbove(rowOf(sectionOf(page, "## Functions"), name)[1]!.length, 5, name)
     }
     for (const [, name = "", bytes = ""] of header.matchAll(/sizeof\((lh_\w+)\) == (\d+)/g)) {
       assert.strictEqual(rowOf(sectionOf(page, "## Structs"), name)[1], bytes, name)

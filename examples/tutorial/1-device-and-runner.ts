@@ -3,7 +3,7 @@
  *
  *     npx tsx examples/tutorial/1-device-and-runner.ts
  */
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer } from "effect"
 import { Bytes, DeviceRunner, Simulator } from "leasehold"
 

@@ -3,7 +3,7 @@
  *
  *     npx tsx examples/tutorial/2-first-run.ts
  */
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer } from "effect"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 import { choose, tokenOf, vocabulary, weights } from "./model.ts"

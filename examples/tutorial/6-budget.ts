@@ -3,7 +3,7 @@
  *
  *     npx tsx examples/tutorial/6-budget.ts
  */
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer } from "effect"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 import { tokenOf } from "./model.ts"

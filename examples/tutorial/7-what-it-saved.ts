@@ -3,7 +3,7 @@
  *
  *     npx tsx examples/tutorial/7-what-it-saved.ts
  */
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer } from "effect"
 import { DeviceRunner, Simulator } from "leasehold"
 import { choose, tokenOf, vocabulary } from "./model.ts"

@@ -4,7 +4,7 @@
  *     make -C examples/tutorial/kernel
  *     npx tsx examples/tutorial/8-native-kernel.ts
  */
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer } from "effect"
 import { Callable, DeviceRunner, Simulator } from "leasehold"
 import { choose, tokenOf, vocabulary } from "./model.ts"

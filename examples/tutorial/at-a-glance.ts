@@ -6,7 +6,7 @@
  * Prints the last result, and how often the device was asked for memory.
  */
 // #region example
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer } from "effect"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 

@@ -20,7 +20,8 @@ static outcome load_module(lh_context *context, const char *path, lh_module *mod
   if (status != LH_OK) {
     return failure(status, detail);
   }
-  return outcome_of(modules_add(&context->modules, library, module_out), "A context holds no more modules than it has.");
+  status = modules_add(&context->modules, library, module_out);
+  return outcome_of(status, "A context holds no more modules than it has.");
 }
 
 lh_status lh_module_load(lh_context *context, const char *path, lh_module *module_out) {

@@ -2,8 +2,8 @@
  * arena.h: the simulated device memory.
  *
  * One reservation of address space, of which pages become real when they are first handed out, with a first-fit
- * allocator inside: it splits and coalesces, so it can be full, and it can be fragmented. None of these functions locks;
- * arena_poison_taken and arena_poison_retired alone may run beside the others.
+ * allocator inside: it splits and coalesces, so it can be full, and it can be fragmented. None of these functions
+ * locks; arena_poison_taken and arena_poison_retired alone may run beside the others.
  */
 #ifndef LEASEHOLD_SIMULATOR_ARENA_H
 #define LEASEHOLD_SIMULATOR_ARENA_H

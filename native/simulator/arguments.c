@@ -33,8 +33,8 @@ static uint64_t element_bytes(double dtype) {
 }
 
 /*
- * A kernel walks a tensor by its dims, so they must account for exactly its bytes. A tensor of rank 0 is a scalar on the
- * device or one whose shape the caller does not tell; its kernel has byte_count to go by.
+ * A kernel walks a tensor by its dims, so they must account for exactly its bytes. A tensor of rank 0 is a scalar on
+ * the device or one whose shape the caller does not tell; its kernel has byte_count to go by.
  */
 static outcome check_shape(const lh_argument *argument, uint64_t byte_count) {
   uint64_t rank = 0;

@@ -94,11 +94,13 @@ void context_release(lh_context *context) {
 void context_close(lh_context *context) {
   pthread_mutex_lock(&context->mutex);
   context->is_closing = true;
-  work_drain_all(context);
-  lanes_stop(context);
-  while (context->reference_count > 1) {
+  /* Once every call has left, nothing is queued any more; then the threads of the lanes do what is left, and end. */
+  while (context->reference_count > 1 + context->lanes.thread_count) {
     pthread_cond_wait(&context->changed, &context->mutex);
   }
+  lanes_stop(context);
+  assert(context->reference_count == 1);
+  assert(context->works.first == NULL);
   context_release(context);
 }
 

@@ -1,8 +1,8 @@
 /*
  * context.h: one open device: what it is made of, and how calls enter and leave it.
  *
- * One mutex guards everything but the bytes of device and host memory. Whoever moves bytes, runs a kernel or sleeps does
- * so without it, and is on the list of works meanwhile, so that memory is not freed under it.
+ * One mutex guards everything but the bytes of device and host memory. Whoever moves bytes, runs a kernel or sleeps
+ * does so without it, and is on the list of works meanwhile, so that memory is not freed under it.
  *
  * A context is counted: by its owner, by every call inside it, and by every thread of the device. Whoever leaves last
  * ends it. So a context can be abandoned while a kernel hangs in it.

@@ -5,10 +5,11 @@
  * host: it stands where the latest work that the host has seen end ended. Work begins when its lane is free, and never
  * before the host has asked for it, so that work which waited for other work does not seem to have run beside it. Work
  * that ends within the call holds the host up; so an immediate device counts a plain sum, even if its lanes overlap.
- * The clock reads what the furthest lane, or the host, reads. It depends on the order of the calls alone.
+ * The clock reads what the furthest lane, or the host, reads. It depends on the calls and on what they answer, and not
+ * on how fast the threads are.
  *
- * The real clock reads the nanoseconds that have passed since the context was opened, and work sleeps until its cost has
- * passed. Work on one lane queues there: from whatever threads it comes, its costs are slept one after the other.
+ * The real clock reads the nanoseconds that have passed since the context was opened, and work sleeps until its cost
+ * has passed. Work on one lane queues there: from whatever threads it comes, its costs are slept one after the other.
  */
 #ifndef LEASEHOLD_SIMULATOR_COST_H
 #define LEASEHOLD_SIMULATOR_COST_H

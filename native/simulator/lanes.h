@@ -53,7 +53,7 @@ typedef struct lane_set {
 /* Starts the threads. On failure there are none. Called before anybody else knows the context. */
 lh_status lanes_open(lh_context *context);
 
-/* Ends the threads after all work has ended. The mutex is given up meanwhile. */
+/* Lets the threads do what is queued, and ends them. The mutex is given up meanwhile. */
 void lanes_stop(lh_context *context);
 
 /* Lets the threads end by themselves, as soon as they can. */

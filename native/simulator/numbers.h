@@ -15,8 +15,9 @@ static inline bool safe_integer_read(double number, uint64_t *value_out) {
   if (!(number >= 0.0 && number <= (double)SAFE_INTEGER_MAX)) {
     return false;
   }
-  uint64_t value = (uint64_t)number;
-  *value_out = value;
+  /* Signed conversions take one instruction where unsigned ones take several. */
+  int64_t value = (int64_t)number;
+  *value_out = (uint64_t)value;
   return (double)value == number;
 }
 

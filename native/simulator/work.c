@@ -182,9 +182,3 @@ lh_status work_drain(lh_context *context, range touched) {
   }
   return context->is_lost ? LH_DEVICE_LOST : LH_OK;
 }
-
-void work_drain_all(lh_context *context) {
-  while (context->works.first != NULL) {
-    pthread_cond_wait(&context->changed, &context->mutex);
-  }
-}

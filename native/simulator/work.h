@@ -1,9 +1,11 @@
 /*
  * work.h: a piece of work: a table of transfers or the launch of a kernel, from when it is accepted until it ends.
  *
- * Work that ends within its call lives on the caller's stack; late work lives in its ticket. Either way it is on the
- * context's list while it may touch memory. Work that ends within its call runs on the thread that calls: calls that are
- * made at the same time are in no order, even on one lane, except that kernels run one at a time. All functions are called, and return, with the context's mutex held.
+ * Work that ends within its call lives on the caller's stack and runs on the caller's thread; late work lives in its
+ * ticket and runs on a thread of its lane. Either way it is on the context's list while it may touch memory. Calls that
+ * are made at the same time are in no order, even on one lane, except that kernels run one at a time.
+ *
+ * All functions are called, and return, with the context's mutex held.
  */
 #ifndef LEASEHOLD_SIMULATOR_WORK_H
 #define LEASEHOLD_SIMULATOR_WORK_H
@@ -54,12 +56,9 @@ void work_drop(lh_context *context, work *dropped, outcome result);
 
 /*
  * Waits until no work that was accepted before the call touches the range any more. A device that completes late waits
- * for all of it, as devices do whose free synchronises. LH_DEVICE_LOST where the device is lost meanwhile: then the work
- * may still go on.
+ * for all of it, as devices do whose free synchronises. LH_DEVICE_LOST where the device is lost meanwhile: then the
+ * work may still go on.
  */
 lh_status work_drain(lh_context *context, range touched);
-
-/* Waits for all work. */
-void work_drain_all(lh_context *context);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * allocator_test.c: long random programs against a plain model of the device's memory.
  *
- * The model owns one cell for each granule and looks for room by trying every place from the bottom. It must agree with
- * the allocator on every answer, address for address. Each program prints its seed; `allocator_test SEED` runs that one.
+ * The model owns one cell for each granule and looks for room by trying every place from the bottom. It must agree
+ * with the allocator on every answer, address for address. Each program prints its seed, and `allocator_test SEED` runs
+ * that one.
  */
 #include "support.h"
 

@@ -141,8 +141,11 @@ static void stands_still_at_the_end_of_time(void) {
 static void sleeps_what_work_costs(void) {
   lh_context *context = open_device("total_bytes=4096 malloc_nanos=5000000 free_nanos=5000000 "
                                     "transfer_nanos=10000000 launch_nanos=5000000");
+  /* Time that passed before is not credited. */
+  sleep_millis(30);
   uint64_t start_nanos = now_nanos();
   lh_address device = take(context, 64);
+  CHECK(now_nanos() - start_nanos >= 5000000);
   fill_on(context, LH_LANE_IN, device);
   launch_on(context, LH_LANE_COMPUTE);
   CHECK_STATUS(lh_free(context, device), LH_OK);
@@ -170,27 +173,28 @@ static void sleeps_behind_the_call_where_completion_is_late(void) {
   close_device(context);
 }
 
-/* An argument entry has room for what a thread needs to know: the context, and an address. */
-static void *run_fill(void *argument) {
-  const lh_argument *device = argument;
+typedef struct filler {
+  pthread_t thread;
   lh_context *context;
-  memcpy(&context, device->scalar, sizeof context);
-  fill_on(context, LH_LANE_IN, device->address);
+  lh_address address;
+} filler;
+
+static void *run_fill(void *argument) {
+  const filler *self = argument;
+  fill_on(self->context, LH_LANE_IN, self->address);
   return NULL;
 }
 
 static void queues_the_costs_of_one_lane(void) {
   lh_context *context = open_device("total_bytes=4096 transfer_nanos=20000000");
-  lh_argument devices[3];
-  pthread_t threads[3];
+  filler fillers[3];
   uint64_t start_nanos = now_nanos();
   for (int index = 0; index < 3; index += 1) {
-    devices[index] = (lh_argument){.address = take(context, 64)};
-    memcpy(devices[index].scalar, &context, sizeof context);
-    CHECK_NUMBER(pthread_create(&threads[index], NULL, run_fill, &devices[index]), 0);
+    fillers[index] = (filler){.context = context, .address = take(context, 64)};
+    CHECK_NUMBER(pthread_create(&fillers[index].thread, NULL, run_fill, &fillers[index]), 0);
   }
   for (int index = 0; index < 3; index += 1) {
-    CHECK_NUMBER(pthread_join(threads[index], NULL), 0);
+    CHECK_NUMBER(pthread_join(fillers[index].thread, NULL), 0);
   }
   CHECK(now_nanos() - start_nanos >= 60000000);
   close_device(context);

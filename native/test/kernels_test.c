@@ -152,6 +152,7 @@ static void refuses_arguments_that_are_none(void) {
   REFUSE(good, dims[0], 9);
   REFUSE(good, dims[0], no_number);
   REFUSE(good, dims[0], 9007199254740991.0);
+  REFUSE(good, rank, 2);
   REFUSE(empty, address, 64);
   REFUSE(empty, dims[0], 1);
   REFUSE(scalar_int32(1), address, 64);
@@ -175,6 +176,11 @@ static void refuses_tensors_that_are_not_live(void) {
   check_refused(context, kernel, misaligned, LH_MISALIGNED);
   misaligned.alignment_bytes = 4;
   const lh_argument aligned[] = {misaligned};
+  lh_argument vast = tensor(LH_ARGUMENT_INPUT, LH_DTYPE_FLOAT16, live, 16);
+  vast.rank = 2;
+  vast.dims[0] = 4503599627370496.0;
+  vast.dims[1] = 4503599627370496.0;
+  check_refused(context, kernel, vast, LH_INVALID_ARGUMENT);
   CHECK_STATUS(launch(context, kernel, aligned, 1, NULL), LH_OK);
   close_device(context);
 }

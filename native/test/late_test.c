@@ -11,11 +11,15 @@
 
 static uint8_t *bytes_at(lh_address address) { return (uint8_t *)(uintptr_t)address; }
 
-/* A thread that frees memory, and tells when it has done so. */
+/* Enough for the host to be busy with for a while. */
+enum { LARGE_BYTES = 128 << 20 };
+
+/* A thread that makes one call, and tells when it has returned. */
 typedef struct other_thread {
   pthread_t thread;
   lh_context *context;
   lh_address address;
+  lh_address host_address;
   lh_ticket ticket;
   lh_status status;
   atomic_bool has_ended;
@@ -38,10 +42,33 @@ static void *run_free(void *argument) {
   return NULL;
 }
 
+static void *run_host_free(void *argument) {
+  other_thread *other = argument;
+  other->status = lh_host_free(other->context, other->host_address);
+  atomic_store(&other->has_ended, true);
+  return NULL;
+}
+
 static void *run_close(void *argument) {
   other_thread *other = argument;
   other->status = lh_context_close(other->context);
   atomic_store(&other->has_ended, true);
+  return NULL;
+}
+
+static void *run_take(void *argument) {
+  other_thread *other = argument;
+  other->status = lh_malloc(other->context, 8, 1, &other->address);
+  return NULL;
+}
+
+static void *run_submit(void *argument) {
+  other_thread *other = argument;
+  const lh_transfer transfers[] = {
+      {LH_TRANSFER_HOST_FILL, other->host_address, 1, LARGE_BYTES},
+      fill(other->address, 0, 8),
+  };
+  other->status = submit(other->context, transfers, 2, &other->ticket);
   return NULL;
 }
 
@@ -265,6 +292,26 @@ static void is_busy_when_tables_fill_its_room(void) {
   close_device(context);
 }
 
+static void refuses_tables_that_never_fit(void) {
+  lh_context *context = open_device("total_bytes=4096 completion=late");
+  const uint32_t count = TICKET_TABLES_MAX_BYTES / sizeof(lh_transfer) + 1;
+  lh_address device = take(context, 8);
+  lh_transfer *transfers = calloc(count, sizeof *transfers);
+  lh_ticket ticket = 0;
+  if (!CHECK(transfers != NULL)) {
+    return;
+  }
+  for (uint32_t index = 0; index < count; index += 1) {
+    transfers[index] = fill(device, 0, 1);
+  }
+  CHECK_STATUS(submit(context, transfers, count, &ticket), LH_INVALID_ARGUMENT);
+  CHECK_STATUS(submit(context, transfers, count - 1, &ticket), LH_OK);
+  CHECK_STATUS(await(context, ticket), LH_OK);
+  CHECK_NUMBER(statistics_of(context).fill_count, count - 1);
+  free(transfers);
+  close_device(context);
+}
+
 /* Failures ------------------------------------------------------------------------------------------------------- */
 
 static void reports_failures_where_they_are_waited_for(void) {
@@ -333,6 +380,45 @@ static void frees_when_work_has_ended(void) {
   close_device(context);
 }
 
+static void frees_host_memory_when_work_has_ended(void) {
+  lh_context *context = open_device("total_bytes=4096 completion=late");
+  lh_address device = take(context, 8);
+  other_thread frees = {.context = context};
+  lh_ticket ticket = 0;
+  CHECK_STATUS(lh_host_malloc(context, 8, &frees.host_address), LH_OK);
+  launch_at_gate(context);
+  const lh_transfer transfers[] = {{LH_TRANSFER_COPY_IN, device, frees.host_address, 8}};
+  CHECK_STATUS(submit(context, transfers, 1, &ticket), LH_OK);
+  start(&frees, run_host_free);
+  while (statistics_of(context).host_live_count > 0) {
+    sleep_millis(1);
+  }
+  sleep_millis(20);
+  CHECK(!atomic_load(&frees.has_ended));
+  gate_open();
+  CHECK_STATUS(join(&frees), LH_OK);
+  CHECK_STATUS(await(context, ticket), LH_OK);
+  CHECK_NUMBER(bytes_at(device)[0], 0);
+  close_device(context);
+}
+
+static void frees_without_waiting_for_later_work(void) {
+  lh_context *context = open_device("total_bytes=4096 completion=late lanes=overlap transfer_nanos=50000000");
+  other_thread frees = {.context = context, .address = take(context, 8)};
+  lh_ticket ticket = 0;
+  CHECK_STATUS(submit(context, &(lh_transfer){LH_TRANSFER_FILL, frees.address, 0, 8}, 1, &ticket), LH_OK);
+  start(&frees, run_free);
+  while (statistics_of(context).live_count > 0) {
+    sleep_millis(1);
+  }
+  /* The fill still takes its time; the kernel comes later, and stays at the gate until the memory is free. */
+  launch_at_gate(context);
+  CHECK_STATUS(join(&frees), LH_OK);
+  await_gate(1);
+  gate_open();
+  close_device(context);
+}
+
 static void closes_when_work_has_ended(void) {
   lh_context *context = open_device("total_bytes=4096 completion=late lanes=overlap");
   lh_ticket ticket = 0;
@@ -344,8 +430,21 @@ static void closes_when_work_has_ended(void) {
   start(&closes, run_close);
   sleep_millis(20);
   CHECK(!atomic_load(&closes.has_ended));
+  CHECK_STATUS(lh_free(context, device), LH_INVALID_ARGUMENT);
   gate_open();
   CHECK_STATUS(join(&closes), LH_OK);
+}
+
+static void closes_when_everybody_has_left(void) {
+  lh_context *context = open_device("total_bytes=4096 malloc_nanos=50000000");
+  other_thread takes = {.context = context};
+  start(&takes, run_take);
+  while (statistics_of(context).live_count == 0) {
+    sleep_millis(1);
+  }
+  /* The other thread still pays for its memory, and must not find the context gone. */
+  close_device(context);
+  CHECK_STATUS(join(&takes), LH_OK);
 }
 
 static void abandons_without_waiting(void) {
@@ -371,6 +470,34 @@ static void abandons_without_waiting(void) {
     gate_open();
     await_gate(0);
   }
+}
+
+static void closes_between_the_host_and_the_device(void) {
+  lh_context *context = open_device("total_bytes=4096 completion=late");
+  other_thread submits = {.context = context, .address = take(context, 8)};
+  CHECK_STATUS(lh_host_malloc(context, LARGE_BYTES, &submits.host_address), LH_OK);
+  start(&submits, run_submit);
+  while (statistics_of(context).in_flight_count == 0) {
+    sleep_millis(1);
+  }
+  close_device(context);
+  CHECK_STATUS(join(&submits), LH_OK);
+}
+
+static void abandons_between_the_host_and_the_device(void) {
+  lh_context *context = open_device("total_bytes=4096 completion=late");
+  other_thread submits = {.context = context, .address = take(context, 8)};
+  CHECK_STATUS(lh_host_malloc(context, LARGE_BYTES, &submits.host_address), LH_OK);
+  uint8_t *host = bytes_at(submits.host_address);
+  start(&submits, run_submit);
+  while (statistics_of(context).in_flight_count == 0) {
+    sleep_millis(1);
+  }
+  CHECK_STATUS(lh_context_abandon(context), LH_OK);
+  /* Nearly always the host's entry was still going on, and the device's entries do not begin. */
+  lh_status status = join(&submits);
+  CHECK(status == LH_DEVICE_LOST || status == LH_OK);
+  CHECK_NUMBER(host[LARGE_BYTES - 1], 1);
 }
 
 static void abandons_an_immediate_device_with_a_kernel_inside(void) {
@@ -402,11 +529,17 @@ int main(int argument_count, char **arguments) {
       {"late: lets lanes overlap, but not kernels", lets_lanes_overlap},
       {"late: is busy when all tickets are open", is_busy_when_all_tickets_are_open},
       {"late: is busy when tables fill its room", is_busy_when_tables_fill_its_room},
+      {"late: refuses tables that never fit", refuses_tables_that_never_fit},
       {"late: reports failures where they are waited for", reports_failures_where_they_are_waited_for},
       {"late: ends all work when the device is lost", ends_all_work_when_the_device_is_lost},
       {"late: frees when work has ended", frees_when_work_has_ended},
+      {"late: frees host memory when work has ended", frees_host_memory_when_work_has_ended},
+      {"late: frees without waiting for later work", frees_without_waiting_for_later_work},
       {"late: closes when work has ended", closes_when_work_has_ended},
+      {"late: closes between the host and the device", closes_between_the_host_and_the_device},
+      {"late: closes when everybody has left", closes_when_everybody_has_left},
       {"late: abandons without waiting", abandons_without_waiting},
+      {"late: abandons between the host and the device", abandons_between_the_host_and_the_device},
       {"late: abandons an immediate device with a kernel inside", abandons_an_immediate_device_with_a_kernel_inside},
   };
   return run_tests(argument_count, arguments, tests, TEST_COUNT(tests));

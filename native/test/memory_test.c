@@ -5,6 +5,9 @@
 
 #include "simulator/ranges.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -146,7 +149,34 @@ static void lets_reused_memory_be_live_again(void) {
   CHECK_STATUS(submit(context, &transfer, 1, NULL), LH_USE_AFTER_FREE);
   CHECK_STATUS(lh_free(context, address), LH_OK);
   CHECK_STATUS(lh_free(context, address), LH_DOUBLE_FREE);
+  /* An address inside of live memory is not stale, whatever lay there before: it is none that was handed out. */
+  CHECK_NUMBER(take(context, 256), address);
+  CHECK_STATUS(lh_free(context, address + 8), LH_FOREIGN_POINTER);
   close_device(context);
+}
+
+/* The kernel says where pages are resident, and refuses to for what is not mapped at all. */
+static bool is_mapped(lh_address address) {
+  unsigned char residency = 0;
+  uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+  return mincore(bytes_at(address - (double)((uint64_t)address % page_bytes)), 1, &residency) == 0;
+}
+
+/* Another mapping may come to lie where the device was. */
+static void leaves_no_trace_when_it_closes(void) {
+  lh_context *context = open_device("total_bytes=65536");
+  uint8_t *device = bytes_at(take(context, 64));
+  lh_address host = 0;
+  CHECK_STATUS(lh_host_malloc(context, 64, &host), LH_OK);
+  CHECK(is_mapped(address_of(device)));
+  CHECK(is_mapped(host));
+  close_device(context);
+  CHECK(!is_mapped(address_of(device)));
+  CHECK(!is_mapped(host));
+#if defined(__SANITIZE_ADDRESS__)
+  CHECK(!__asan_address_is_poisoned(device + 64));
+  CHECK(!__asan_address_is_poisoned(bytes_at(host) + 64));
+#endif
 }
 
 static void remembers_freed_memory_for_a_bounded_time(void) {
@@ -267,6 +297,7 @@ int main(int argument_count, char **arguments) {
       {"memory: lets reused memory be live again", lets_reused_memory_be_live_again},
       {"memory: remembers freed memory for a bounded time", remembers_freed_memory_for_a_bounded_time},
       {"memory: keeps contexts apart", keeps_contexts_apart},
+      {"memory: leaves no trace when the context closes", leaves_no_trace_when_it_closes},
       {"host memory: is handed out zeroed and aligned", hands_out_zeroed_host_memory},
       {"host memory: is refused where there is none", refuses_host_memory_that_is_not_there},
       {"host memory: is freed once, by its own address", frees_host_memory_once},

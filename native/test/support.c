@@ -177,6 +177,10 @@ static uint64_t element_bytes(double dtype) {
   if (dtype == LH_DTYPE_INT8 || dtype == LH_DTYPE_UINT8) {
     return 1;
   }
+  if (dtype == LH_DTYPE_FLOAT16 || dtype == LH_DTYPE_BFLOAT16 || dtype == LH_DTYPE_INT16 ||
+      dtype == LH_DTYPE_UINT16) {
+    return 2;
+  }
   return dtype == LH_DTYPE_FLOAT64 || dtype == LH_DTYPE_INT64 || dtype == LH_DTYPE_UINT64 ? 8 : 4;
 }
 

@@ -46,18 +46,18 @@ LH_EXPORT int32_t test_scale(const lh_argument *arguments, uint32_t count) {
   return LH_OK;
 }
 
-/* resident readWrite float32 accumulator[n], input float32 x[n], output float32 y[n]: accumulator += x; y = accumulator */
+/* resident readWrite float32 sum[n], input float32 x[n], output float32 y[n]: sum += x; y = sum */
 LH_EXPORT int32_t test_accumulate(const lh_argument *arguments, uint32_t count) {
   if (count != 3) {
     return WRONG_ARGUMENTS_CODE;
   }
-  float *accumulator = lh_argument_data(&arguments[0]);
+  float *sum = lh_argument_data(&arguments[0]);
   const float *x = lh_argument_data(&arguments[1]);
   float *y = lh_argument_data(&arguments[2]);
-  uint64_t element_count = lh_argument_bytes(&arguments[0]) / sizeof *accumulator;
+  uint64_t element_count = lh_argument_bytes(&arguments[0]) / sizeof *sum;
   for (uint64_t index = 0; index < element_count; index += 1) {
-    accumulator[index] += x[index];
-    y[index] = accumulator[index];
+    sum[index] += x[index];
+    y[index] = sum[index];
   }
   return LH_OK;
 }
