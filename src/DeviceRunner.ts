@@ -186,7 +186,7 @@ export const layerMetrics = (interval: Duration.DurationInput): Layer.Layer<neve
         Effect.sync(() => {
           previous = stats
         })
-      ))
+      )).pipe(Effect.uninterruptible)
     yield* Effect.addFinalizer(() => publishNow)
     yield* Effect.forkScoped(Effect.repeat(publishNow, Schedule.spaced(interval)))
   }))

@@ -230,7 +230,8 @@ export const InvalidArgumentReason = Schema.Literal(
 )
 
 /**
- * An argument is not what the signature, or the order of a run, asks for. Nothing reached the device.
+ * An argument is not what the signature, or the order of a run, asks for. Nothing reached the device, unless a view was
+ * lost after the launch.
  *
  * @since 0.1.0
  * @category errors
@@ -241,11 +242,23 @@ export class InvalidArgument extends Schema.TaggedError<InvalidArgument>("leaseh
     reason: InvalidArgumentReason,
     /** The argument's name; empty where the failure is about none in particular. */
     argument: Schema.String,
-    detail: Schema.String
+    detail: Schema.String,
+    /** Whether host outputs are as they were: not so where a view was gone when others had been copied back. */
+    hostOutputs: aftermathFields.hostOutputs.pipe(
+      Schema.propertySignature,
+      Schema.withConstructorDefault(() => "unchanged" as const)
+    ),
+    /** The `readWrite` residents that the run's kernel may have written before its outputs could not be copied back. */
+    indeterminateResidents: aftermathFields.indeterminateResidents.pipe(
+      Schema.propertySignature,
+      Schema.withConstructorDefault((): ReadonlyArray<string> => [])
+    )
   }
 ) {
   override get message(): string {
-    return this.argument === "" ? this.detail : `the argument "${this.argument}" ${this.detail}`
+    const sentence = this.argument === "" ? this.detail : `the argument "${this.argument}" ${this.detail}`
+    const outputs = this.hostOutputs === "unchanged" ? "" : "; host outputs are indeterminate"
+    return `${sentence}${outputs}${residentsText(this.indeterminateResidents)}`
   }
 }
 

@@ -7,6 +7,7 @@
 import * as Either from "effect/Either"
 import * as Bytes from "./Bytes.ts"
 import { InvalidConfiguration } from "./Errors.ts"
+import { boundedCopy } from "./internal/boundedCopy.ts"
 import { alignDown, isPowerOfTwo } from "./internal/core/sizes.ts"
 
 /**
@@ -84,7 +85,12 @@ const maxAlignmentBytes = 2 ** 30
  */
 export const configuration = (
   options: Options,
-  device: { readonly alignmentBytes: number; readonly granularityBytes: number }
+  device: {
+    readonly alignmentBytes: number
+    readonly granularityBytes: number
+    /** Bytes of the budget that are in quarantine; chunks are cut from the rest. Defaults to `0`. */
+    readonly reservedBytes?: number | undefined
+  }
 ): Either.Either<Configuration, InvalidConfiguration> => {
   const maxBytes = Bytes.parse(options.maxBytes ?? defaults.maxBytes)
   if (maxBytes === undefined) {
@@ -98,7 +104,7 @@ export const configuration = (
   const chunks = options.chunks ?? defaults.chunks
   const policy = typeof chunks !== "object" ? "single" : "count" in chunks ? "count" : "sizes"
   return Either.map(
-    chunkSizes(maxBytes, chunks, device.granularityBytes),
+    chunkSizes({ maxBytes, reservedBytes: device.reservedBytes ?? 0 }, chunks, device.granularityBytes),
     (chunkBytes) => ({ maxBytes, alignmentBytes, policy, chunkBytes })
   )
 }
@@ -122,12 +128,14 @@ const invalid = (
 ): Either.Either<never, InvalidConfiguration> => Either.left(new InvalidConfiguration({ reason, option, detail }))
 
 const chunkSizes = (
-  maxBytes: number,
+  budget: { readonly maxBytes: number; readonly reservedBytes: number },
   chunks: Chunks,
   granularityBytes: number
 ): Either.Either<ReadonlyArray<number>, InvalidConfiguration> => {
+  const { maxBytes, reservedBytes } = budget
+  const freeBytes = Math.max(0, maxBytes - reservedBytes)
   if (chunks === "single") {
-    return wholeChunks(maxBytes, [maxBytes], granularityBytes)
+    return wholeChunks(budget, [freeBytes], granularityBytes)
   }
   if (typeof chunks !== "object") {
     return invalid("Chunks", "temporaryBuffer.chunks", "it should be \"single\", { count } or { sizes }")
@@ -137,10 +145,10 @@ const chunkSizes = (
     if (!Number.isSafeInteger(count) || count < 1 || count > maxChunkCount) {
       return invalid("Chunks", "temporaryBuffer.chunks.count", `it should be a whole number from 1 to ${maxChunkCount}`)
     }
-    return wholeChunks(maxBytes, Array.from({ length: count }, () => Math.floor(maxBytes / count)), granularityBytes)
+    return wholeChunks(budget, Array.from({ length: count }, () => Math.floor(freeBytes / count)), granularityBytes)
   }
-  const sizes = chunks.sizes
-  if (!Array.isArray(sizes) || sizes.length < 1 || sizes.length > maxChunkCount) {
+  const sizes = Array.isArray(chunks.sizes) ? boundedCopy(chunks.sizes, maxChunkCount) : []
+  if (sizes.length < 1 || sizes.length > maxChunkCount) {
     return invalid("Chunks", "temporaryBuffer.chunks.sizes", `it should hold from 1 to ${maxChunkCount} sizes`)
   }
   const parsed = Array.from(sizes, (size) => Bytes.parse(size) ?? 0)
@@ -155,16 +163,17 @@ const chunkSizes = (
       `the chunks add up to ${totalBytes} B, more than maxBytes ${maxBytes}`
     )
   }
-  return wholeChunks(maxBytes, parsed, granularityBytes)
+  return wholeChunks(budget, parsed, granularityBytes)
 }
 
 /** Rounds every chunk down to whole units of allocation, so that what is requested is what is counted. */
 const wholeChunks = (
-  maxBytes: number,
+  budget: { readonly maxBytes: number; readonly reservedBytes: number },
   chunkBytes: ReadonlyArray<number>,
   granularityBytes: number
 ): Either.Either<ReadonlyArray<number>, InvalidConfiguration> => {
-  if (maxBytes === 0) {
+  // A budget that is in quarantine as a whole is refused where it is configured, with its figures.
+  if (budget.maxBytes <= budget.reservedBytes) {
     return Either.right([])
   }
   const whole = chunkBytes.map((bytes) => alignDown(bytes, granularityBytes))

@@ -326,27 +326,27 @@ const makeState = (): RunnerState => {
   return new RunnerState({ traits } as HostApi.Service, settings)
 }
 
-describe("waiting for a condition, step by step", () => {
-  /** Two fibers wait for a condition that comes true in the third of three changes. */
-  const waitFor = (step: number): { readonly steps: number; readonly ended: boolean } => {
-    const state = makeState()
-    let changes = 0
-    const explorer = new Explorer(step, () => "waitForAll")
-    const exit = explorer.run(Effect.gen(function*() {
-      const waiting = yield* Effect.forEach(
-        [3, 2],
-        (least) => Effect.fork(state.until(() => changes >= least))
-      )
-      for (const count of [1, 2, 3]) {
-        yield* Effect.yieldNow()
-        changes = count
-        state.notify()
-      }
-      yield* Effect.forEach(waiting, Fiber.join)
-    }))
-    return { steps: explorer.steps, ended: isSuccess(exit) }
-  }
+/** Two fibers wait for a condition that comes true in the third of three changes. */
+const waitFor = (step: number): { readonly steps: number; readonly ended: boolean } => {
+  const state = makeState()
+  let changes = 0
+  const explorer = new Explorer(step, () => "waitForAll")
+  const exit = explorer.run(Effect.gen(function*() {
+    const waiting = yield* Effect.forEach(
+      [3, 2],
+      (least) => Effect.fork(state.until(() => changes >= least))
+    )
+    for (const count of [1, 2, 3]) {
+      yield* Effect.yieldNow()
+      changes = count
+      state.notify()
+    }
+    yield* Effect.forEach(waiting, Fiber.join)
+  }))
+  return { steps: explorer.steps, ended: isSuccess(exit) }
+}
 
+describe("waiting for a condition, step by step", () => {
   it("misses no change, whoever gives way wherever", () => {
     const whole = waitFor(-1)
     assert.isTrue(whole.ended)

@@ -84,12 +84,21 @@ onEveryForm("promise 3: retained bytes stay within the budget", (form) => {
       const runner = yield* DeviceRunner.DeviceRunner
       const probe = yield* Probe.Probe
       probe.fail({ operation: "free", purpose: "chunk", status: HostApi.Status.Busy })
-      yield* runner.configure({ maxBytes: "32 KiB" })
-      assert.deepStrictEqual((yield* runner.stats).quarantine, { bytes: 64 * KiB, count: 1 })
-      const error = yield* failsWith("BudgetExhausted", runner.configure({ maxBytes: "80 KiB" }))
-      assert.strictEqual(error.reason, "Quarantined")
-      assert.strictEqual(error.suggestedMaxBytes, 144 * KiB)
-      assert.strictEqual((yield* runner.stats).temporaryBuffer.maxBytes, 32 * KiB)
+      probe.resetPeak()
+      const spent = yield* failsWith("BudgetExhausted", runner.configure({ maxBytes: "32 KiB" }))
+      assert.deepStrictEqual([spent.reason, spent.inUseBytes], ["Quarantined", 64 * KiB])
+      assert.strictEqual(probe.peakBytes(), 64 * KiB)
+      const stats = yield* runner.stats
+      assert.deepStrictEqual([stats.state, stats.quarantine], ["unconfigured", { bytes: 64 * KiB, count: 1 }])
+      // Chunks are cut from what the quarantine leaves of a budget.
+      yield* runner.configure({ maxBytes: "80 KiB" })
+      assert.strictEqual((yield* runner.stats).temporaryBuffer.retainedBytes, 16 * KiB)
+      yield* assertUsable
+      const sizes = { chunks: { sizes: ["20 KiB"] } } as const
+      const refused = yield* failsWith("BudgetExhausted", runner.configure({ maxBytes: "80 KiB", ...sizes }))
+      assert.strictEqual(refused.suggestedMaxBytes, 84 * KiB)
+      yield* assertUsable
+      yield* runner.configure({ maxBytes: refused.suggestedMaxBytes, ...sizes })
       yield* assertUsable
     }).pipe(Effect.provide(runnerOf(form))))
 

@@ -141,7 +141,9 @@ onEveryForm("promise 4: no hidden malloc", (form) => {
       const runner = yield* DeviceRunner.DeviceRunner
       const probe = yield* Probe.Probe
       probe.fail({ operation: "free", purpose: "chunk", status: 14 })
-      yield* runner.configure({ maxBytes: "16 KiB" })
+      // The chunk that is not taken back is missing from the new budget, which is an error and no smaller buffer in silence.
+      yield* failsWith("BudgetExhausted", runner.configure({ maxBytes: "80 KiB", alignmentBytes: 256 }))
+      yield* runner.configure({ maxBytes: "80 KiB", alignmentBytes: 256 })
       const stats = yield* runner.stats
       assert.strictEqual(stats.releaseFailures, 1)
       assert.strictEqual(stats.quarantine.bytes, 65_536)

@@ -16,9 +16,14 @@ export class ActiveRun {
   phase: Phase = "Binding"
   /** Whether the outputs reached the host. */
   succeeded = false
+  /** Whether the user's own region lets the run be interrupted. */
+  isInterruptible = true
+  /** The generation of the allocator's run. */
+  readonly allocatorGeneration: number
 
-  constructor(generation: number, prepared: PreparedCallable, tables: RunTables) {
+  constructor(generation: number, prepared: PreparedCallable, tables: RunTables, allocatorGeneration: number) {
     this.generation = generation
+    this.allocatorGeneration = allocatorGeneration
     this.prepared = prepared
     this.tables = tables
   }

@@ -1,7 +1,7 @@
 /**
- * Calls of the host API on behalf of a runner: they go through the gate, they are waited for, and a sticky failure poisons
- * the runner.
+ * Calls of the host API on behalf of a runner: they are waited for, and a sticky failure poisons the runner.
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -11,19 +11,22 @@ import type { RunnerState } from "./state.ts"
 
 /**
  * Makes a call and waits until it has ended, whoever interrupts. For calls whose result has to be taken in: memory that
- * was allocated and is known to nobody would be lost.
+ * was allocated and is known to nobody would be lost. On a poisoned runner no call is made.
  */
 export const call = <A>(
   state: RunnerState,
   effect: Effect.Effect<A, HostApiError>
 ): Effect.Effect<A, HostApiError> =>
-  Effect.suspend(() => {
-    state.callStarted()
-    return Effect.ensuring(effect, Effect.sync(() => state.callEnded()))
-  }).pipe(
-    Effect.tapError((error) => Effect.sync(() => state.observe(error))),
-    Effect.uninterruptible
-  )
+  Effect.suspend(() => state.lifecycle._tag === "Poisoned" ? Effect.fail(refusedCall(state.lifecycle.error)) : effect)
+    .pipe(
+      Effect.tapError((error) =>
+        Effect.suspend(() => {
+          state.observe(error)
+          return state.logWarnings
+        })
+      ),
+      Effect.uninterruptible
+    )
 
 /**
  * Makes a call on behalf of a run. Where an interrupt deadline is set, an interruption waits that long at most: then the
@@ -32,16 +35,26 @@ export const call = <A>(
  */
 export const callWithDeadline = <A>(
   state: RunnerState,
-  operation: string,
+  options: {
+    readonly operation: string
+    /** Whether the user's own region lets the run be interrupted. */
+    readonly isInterruptible: boolean
+    /** What the call touches beside its arguments; it is kept for ever when the call is given up. */
+    readonly touched: () => ReadonlyArray<unknown>
+  },
   effect: Effect.Effect<A, HostApiError>
 ): Effect.Effect<A, HostApiError> => {
   const deadline = state.settings.interruptDeadline
-  return deadline === undefined ? call(state, effect) : Effect.uninterruptible(Effect.gen(function*() {
+  if (deadline === undefined || !options.isInterruptible) {
+    return call(state, effect)
+  }
+  return Effect.uninterruptible(Effect.gen(function*() {
+    const touched = options.touched()
     const fiber = yield* Effect.forkDaemon(call(state, effect))
     const giveUp = Effect.gen(function*() {
-      const ended = yield* Fiber.await(fiber).pipe(Effect.interruptible, Effect.timeoutOption(deadline))
-      if (Option.isNone(ended)) {
-        expire(state, operation)
+      if (Option.isNone(yield* within(Fiber.await(fiber), deadline))) {
+        leftAlone.push(touched)
+        expire(state, options.operation)
       }
     })
     return yield* Effect.flatten(
@@ -66,44 +79,72 @@ export const release = (
   const deadline = state.settings.interruptDeadline
   return deadline === undefined ? ended : Effect.gen(function*() {
     const fiber = yield* Effect.forkDaemon(ended)
-    const status = yield* Fiber.join(fiber).pipe(Effect.interruptible, Effect.timeoutOption(deadline))
+    const status = yield* within(Fiber.join(fiber), deadline)
     if (Option.isNone(status)) {
       expire(state, operation)
     }
     return Option.getOrElse(status, () => Status.Timeout)
-  })
+  }).pipe(Effect.uninterruptible)
 }
 
 /**
- * Does work that ends something when the device work before it has ended. Where there is an interrupt deadline and that
- * work does not end, the runner is poisoned, and the turn comes at once: nobody touches the device any more.
+ * Waits until nobody is at work at the gate and `condition` holds. Where there is an interrupt deadline and that does not
+ * come to pass in time, the runner is poisoned, and the wait is over: nobody touches the device any more.
  */
-export const inTurn = (state: RunnerState, operation: string, work: Effect.Effect<void>): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const deadline = state.settings.interruptDeadline
-    if (deadline === undefined || !state.gate.busy) {
-      return state.gate.through(work)
-    }
-    return Effect.flatMap(
-      Effect.forkDaemon(Effect.zipRight(Effect.sleep(deadline), Effect.sync(() => expire(state, operation)))),
-      (watchdog) => state.gate.through(Effect.zipRight(Fiber.interruptFork(watchdog), work))
-    )
-  })
+export const awaitIdle = (
+  state: RunnerState,
+  operation: string,
+  condition: () => boolean
+): Effect.Effect<void> => {
+  const idle = state.until(() => state.isPoisoned || (!state.gate.busy && condition()))
+  const deadline = state.settings.interruptDeadline
+  return deadline === undefined ? idle : Effect.suspend(() =>
+    !state.gate.busy && condition()
+      ? Effect.void
+      : Effect.flatMap(
+        within(idle, deadline),
+        (ended) => Option.isSome(ended) ? Effect.void : Effect.sync(() => expire(state, operation))
+      )
+  )
+}
+
+/**
+ * What calls touch that were given up: the native side may touch it for as long as the process lives, whatever becomes of
+ * the runner.
+ */
+const leftAlone: Array<ReadonlyArray<unknown>> = []
+
+/**
+ * Waits for `wait`, but no longer than `deadline`. The race runs in a fiber of its own: an interruption of this one would
+ * reach both sides of a race at once, even from within an uninterruptible region, and end it early.
+ */
+const within = <A>(wait: Effect.Effect<A>, deadline: Duration.Duration): Effect.Effect<Option.Option<A>> =>
+  Effect.flatMap(
+    Effect.forkDaemon(Effect.interruptible(Effect.timeoutOption(Effect.interruptible(wait), deadline))),
+    Fiber.join
+  )
 
 const statusOf = (exit: Exit.Exit<void, HostApiError>): number =>
   Exit.isSuccess(exit) ? Status.Ok : exit.cause._tag === "Fail" ? exit.cause.error.status : Status.DeviceLost
 
+/** What a call on a poisoned runner answers in place of the device. */
+const refusedCall = (
+  cause: Pick<HostApiError, "operation" | "status" | "statusName" | "deviceCode" | "deviceName" | "detail">
+): HostApiError => {
+  const { detail, deviceCode, deviceName, operation, status, statusName } = cause
+  return new HostApiError({ operation, status, statusName, deviceCode, deviceName, detail, entryIndex: -1 })
+}
+
 const expire = (state: RunnerState, operation: string): void => {
   state.poison(
-    new HostApiError({
+    {
       operation,
       status: Status.Timeout,
       statusName: "Timeout",
       deviceCode: 0,
       deviceName: "",
-      detail: "",
-      entryIndex: -1
-    }),
+      detail: ""
+    },
     "InterruptDeadline"
   )
   state.gate.break()

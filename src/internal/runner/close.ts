@@ -5,8 +5,7 @@ import * as Effect from "effect/Effect"
 import type { DeviceFailed, DeviceOutOfMemory } from "../../Errors.ts"
 import { type Origin, type Service as HostApiService, Status } from "../../HostApi.ts"
 import type { Settings } from "../../RunnerOptions.ts"
-import { assert } from "../assert.ts"
-import { call, inTurn, release } from "./calls.ts"
+import { awaitIdle, call, release } from "./calls.ts"
 import { type ChunkError, freeChunks, makeChunks } from "./configure.ts"
 import { allocationFailure } from "./failures.ts"
 import { releaseHostTensor } from "./hostTensors.ts"
@@ -59,31 +58,33 @@ const makeStaging = (
  */
 export const close = (state: RunnerState): Effect.Effect<void> =>
   Effect.suspend(() =>
-    state.lifecycle._tag === "Closed" || state.lifecycle._tag === "Closing"
-      ? Effect.void
-      // A configuration under way would install chunks behind our back.
-      : Effect.zipRight(state.until(() => state.lifecycle._tag !== "Configuring"), tearDown(state))
+    state.lifecycle._tag === "Closed" || state.lifecycle._tag === "Closing" ? Effect.void : tearDown(state)
   ).pipe(Effect.uninterruptible)
 
 const tearDown = (state: RunnerState): Effect.Effect<void> =>
   Effect.gen(function*() {
     if (!state.isPoisoned) {
       state.lifecycle = closing
+      state.notify()
     }
     const run = state.activeRun
     if (run !== undefined) {
       state.warnings.push(`the runner is closed while a run of ${run.name} is active; the run is ended first`)
+    }
+    // An allocation or a configuration under way may hold memory that the runner does not know of yet.
+    yield* awaitIdle(state, "close", () => state.operationCount === 0)
+    if (run !== undefined) {
       yield* endRun(state, run)
     }
-    const release = { discard: true } as const
-    yield* Effect.forEach([...state.residents].toReversed(), (record) => releaseResident(state, record), release)
-    yield* Effect.forEach([...state.hostTensors].toReversed(), (record) => releaseHostTensor(state, record), release)
+    yield* Effect.forEach([...state.residents].toReversed(), (record) => releaseResident(state, record))
+    yield* Effect.forEach([...state.hostTensors].toReversed(), (record) => releaseHostTensor(state, record))
+    // Some were being released already, by scopes of their own.
+    yield* awaitIdle(state, "close", () => state.residents.size === 0 && state.hostTensors.size === 0)
     const chunks = state.chunks
     state.install({ ...state.configuration, chunkBytes: [] }, [])
     yield* freeChunks(state, chunks)
     yield* freeStaging(state)
-    state.prepared.clear()
-    assert(state.counters.retainedBytes === 0, "a closed runner retains nothing")
+    state.prepared = new WeakMap()
     state.lifecycle = closed
     state.notify()
     yield* state.logWarnings
@@ -91,9 +92,7 @@ const tearDown = (state: RunnerState): Effect.Effect<void> =>
 
 const freeStaging = (state: RunnerState): Effect.Effect<void> =>
   Effect.forEach([state.moveStaging, state.staging], (staging) =>
-    inTurn(
-      state,
-      "hostFree",
+    state.gate.through(
       Effect.suspend(() => {
         if (staging.byteCount === 0 || state.isPoisoned) {
           return Effect.void
@@ -102,6 +101,7 @@ const freeStaging = (state: RunnerState): Effect.Effect<void> =>
           release(state, "hostFree", state.hostApi.hostFree(staging.address, stagingOrigin)),
           (status) => {
             if (status !== Status.Ok) {
+              state.quarantine(staging.byteCount, "host")
               releaseFailed(state, "the staging area", staging.byteCount, status)
             }
           }

@@ -21,7 +21,7 @@ import {
 import { type Origin, Status } from "../../HostApi.ts"
 import { type Configuration, configuration as makeConfiguration, isSame, type Options } from "../../TemporaryBuffer.ts"
 import { assert } from "../assert.ts"
-import { call, inTurn, release } from "./calls.ts"
+import { call, release } from "./calls.ts"
 import { allocationFailure, deviceFailure, deviceFields } from "./failures.ts"
 import { releaseFailed } from "./leases.ts"
 import { clearMemory } from "./residents.ts"
@@ -44,7 +44,8 @@ const origin = (purpose: Origin["purpose"]): Origin => ({ purpose, runId: 0, nam
 export const configure = (state: RunnerState, options: Options): Effect.Effect<void, ConfigureError> =>
   Effect.suspend((): Effect.Effect<void, ConfigureError> => {
     // Reading the options may run code of the user's, which may begin a run; so they are read before the runner is asked.
-    const made = makeConfiguration(options, state.hostApi.traits)
+    const reservedBytes = state.counters.quarantinedBufferBytes
+    const made = makeConfiguration(options, { ...state.hostApi.traits, reservedBytes })
     const refusal = state.refusal("configure") ?? activeRefusal(state)
     if (refusal !== undefined) {
       return Effect.fail(refusal)
@@ -72,29 +73,30 @@ const activeRefusal = (state: RunnerState): ConfigureWhileActive | undefined => 
 const totalBytes = (configuration: Configuration): number =>
   configuration.chunkBytes.reduce((sum, bytes) => sum + bytes, 0)
 
-const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, ChunkError> =>
-  Effect.suspend(() => {
-    const previous = state.configuration
-    const wasReady = state.lifecycle._tag === "Ready"
-    const retained = state.counters.retainedBytes
-    const quarantined = state.counters.quarantinedBufferBytes
-    if (next.maxBytes > 0 && totalBytes(next) + quarantined > next.maxBytes && quarantined > 0) {
-      return Effect.fail(quarantineRefusal(state, totalBytes(next), next.maxBytes))
-    }
-    state.lifecycle = configuring
-    const bothFit = retained + totalBytes(next) + quarantined <= Math.max(previous.maxBytes, next.maxBytes)
-    if (!bothFit && retained > 0) {
-      state.counters.configurationsWithoutOverlap += 1
-      state.warnings.push(
-        "the temporary buffer gives its old chunks up first, as old and new do not fit in the budget together"
-      )
-    }
-    const steps = bothFit ? makeThenFree(state, next) : freeThenMake(state, previous, next, wasReady)
-    return Effect.flatMap(Effect.exit(steps), (exit) => {
-      settle(state, Exit.isSuccess(exit) || wasReady)
-      return Effect.zipRight(state.logWarnings, Effect.mapError(exit, (error) => restated(state, error)))
-    })
-  })
+/** Exchanges the chunks. It starts in the stretch in which the runner was asked, so that nobody comes between. */
+const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, ChunkError> => {
+  const previous = state.configuration
+  const wasReady = state.lifecycle._tag === "Ready"
+  const refusal = quarantineRefusal(state, next)
+  if (refusal !== undefined) {
+    return Effect.fail(refusal)
+  }
+  state.lifecycle = configuring
+  const retained = state.counters.retainedBytes
+  const held = retained + state.counters.quarantinedBufferBytes
+  const bothFit = held + totalBytes(next) <= Math.max(previous.maxBytes, next.maxBytes)
+  if (!bothFit && retained > 0) {
+    state.counters.configurationsWithoutOverlap += 1
+    state.warnings.push(
+      "the temporary buffer gives its old chunks up first, as old and new do not fit in the budget together"
+    )
+  }
+  const steps = bothFit ? makeThenFree(state, next) : freeThenMake(state, previous, next, wasReady)
+  return state.operation(Effect.flatMap(Effect.exit(steps), (exit) => {
+    settle(state, Exit.isSuccess(exit) || wasReady)
+    return Effect.zipRight(state.logWarnings, Effect.mapError(exit, (error) => restated(state, error)))
+  }))
+}
 
 /**
  * Says where the runner stands after a configuration, once: ready if it has the chunks that its configuration asks for.
@@ -108,9 +110,14 @@ const settle = (state: RunnerState, isConfigured: boolean): void => {
   state.notify()
 }
 
-/** Memory in quarantine takes the budget's room. */
-const quarantineRefusal = (state: RunnerState, requestedBytes: number, maxBytes: number): BudgetExhausted => {
+/** Memory in quarantine takes the budget's room. It may have come there while the old chunks were given up. */
+const quarantineRefusal = (state: RunnerState, next: Configuration): BudgetExhausted | undefined => {
   const quarantined = state.counters.quarantinedBufferBytes
+  const requestedBytes = totalBytes(next)
+  const { maxBytes } = next
+  if (maxBytes === 0 || quarantined === 0 || (requestedBytes > 0 && requestedBytes + quarantined <= maxBytes)) {
+    return undefined
+  }
   return new BudgetExhausted({
     reason: "Quarantined",
     tensor: "chunk",
@@ -119,7 +126,7 @@ const quarantineRefusal = (state: RunnerState, requestedBytes: number, maxBytes:
     inUseBytes: quarantined,
     largestFreeBytes: Math.max(0, maxBytes - quarantined),
     maxBytes,
-    suggestedMaxBytes: requestedBytes + quarantined,
+    suggestedMaxBytes: Math.max(maxBytes, requestedBytes + quarantined),
     largestHolders: []
   })
 }
@@ -181,6 +188,10 @@ export const makeChunks = (
   configuration: Configuration
 ): Effect.Effect<ReadonlyArray<Chunk>, ChunkError> =>
   Effect.gen(function*() {
+    const refusal = quarantineRefusal(state, configuration)
+    if (refusal !== undefined) {
+      return yield* refusal
+    }
     const chunks: Array<Chunk> = []
     const make = (byteCount: number): Effect.Effect<void, ChunkError> =>
       makeChunk(state, configuration, byteCount, chunks)
@@ -198,7 +209,8 @@ const makeChunk = (
 ): Effect.Effect<void, ChunkError> =>
   Effect.suspend(() => {
     assert(
-      state.counters.retainedBytes + byteCount <= Math.max(configuration.maxBytes, state.configuration.maxBytes),
+      state.counters.retainedBytes + state.counters.quarantinedBufferBytes + byteCount <=
+        Math.max(configuration.maxBytes, state.configuration.maxBytes),
       "retained bytes stay within the budget"
     )
     return call(state, state.hostApi.malloc(byteCount, configuration.alignmentBytes, origin("chunk")))
@@ -217,7 +229,7 @@ const makeChunk = (
 
 /** Gives chunks back, newest first. What the device does not take goes to quarantine. */
 export const freeChunks = (state: RunnerState, chunks: ReadonlyArray<Chunk>): Effect.Effect<void> =>
-  Effect.forEach(chunks.toReversed(), (chunk) => inTurn(state, "free", freeChunk(state, chunk)), { discard: true })
+  Effect.forEach(chunks.toReversed(), (chunk) => state.gate.through(freeChunk(state, chunk)), { discard: true })
 
 const freeChunk = (state: RunnerState, chunk: Chunk): Effect.Effect<void> =>
   Effect.suspend(() => {

@@ -68,19 +68,23 @@ export const transferFailure = (
   step: "stage" | "copyBack",
   table: ViewTable
 ): TransferFailed | InvalidArgument => {
+  const aftermath = {
+    hostOutputs: step === "copyBack" && writesHostTensors(run) ? "indeterminate" as const : "unchanged" as const,
+    // Once the launch has been, a kernel may have written every resident that it may write.
+    indeterminateResidents: step === "copyBack" ? [...run.prepared.readWriteResidents] : []
+  }
   const gone = run.tables.parameters.find((parameter) => !run.bindings.isViewIntact(parameter.index))
   if (gone !== undefined && error.status === Status.InvalidArgument) {
     return new InvalidArgument({
       reason: "Detached",
       argument: gone.name,
-      detail: "was detached or resized while its run was bound"
+      detail: "was detached or resized while its run was bound",
+      ...aftermath
     })
   }
   return new TransferFailed({
     ...deviceFields(error),
-    hostOutputs: step === "copyBack" && writesHostTensors(run) ? "indeterminate" : "unchanged",
-    // Once the launch has been, a kernel may have written every resident that it may write.
-    indeterminateResidents: step === "copyBack" ? [...run.prepared.readWriteResidents] : [],
+    ...aftermath,
     step,
     tensor: table.names[error.entryIndex] ?? "",
     sticky: isSticky(error.status)

@@ -50,7 +50,13 @@ export class Gate {
       return Effect.void
     }
     return Effect.async<void>((resume) => {
-      this.#waiting.push(() => resume(Effect.void))
+      // A scheduler may have let others in between: without a second look nobody would be left to wake this one.
+      if (this.#broken || !this.#busy) {
+        this.#busy = !this.#broken
+        resume(Effect.void)
+      } else {
+        this.#waiting.push(() => resume(Effect.void))
+      }
     })
   })
 

@@ -13,7 +13,7 @@ import {
 } from "../../Errors.ts"
 import { type Origin, Status } from "../../HostApi.ts"
 import type { HostTensor } from "../../HostTensor.ts"
-import { call, inTurn, release } from "./calls.ts"
+import { call, release } from "./calls.ts"
 import { deviceFailure } from "./failures.ts"
 import { type HostRecord, makeHost } from "./handles.ts"
 import { releaseFailed } from "./leases.ts"
@@ -42,11 +42,12 @@ const acquire = (
   requestedShape: ReadonlyArray<number>
 ): Effect.Effect<HostRecord, AllocateHostError> =>
   Effect.suspend((): Effect.Effect<HostRecord, AllocateHostError> => {
+    // Reading the shape may run code of the user's, so it is read before the runner is asked.
+    const checked = checkShape(dtype, requestedShape)
     const refusal = state.refusal("allocateHost")
     if (refusal !== undefined) {
       return Effect.fail(refusal)
     }
-    const checked = checkShape(dtype, requestedShape)
     if (checked instanceof InvalidArgument) {
       return Effect.fail(checked)
     }
@@ -69,9 +70,15 @@ const acquire = (
       }
       return byteCount === 0
         ? Effect.sync(made)
-        : call(state, state.hostApi.hostRegister(buffer, origin)).pipe(
+        : state.operation(Effect.map(call(state, state.hostApi.hostRegister(buffer, origin)), made)).pipe(
           Effect.mapError((error) => deviceFailure(state, error)),
-          Effect.map(made)
+          // The runner may have been closed meanwhile, and may have released what it found.
+          Effect.tap((record) => {
+            const changed = state.refusal("allocateHost")
+            return changed === undefined
+              ? Effect.void
+              : Effect.zipRight(releaseHostTensor(state, record), Effect.fail(changed))
+          })
         )
     })
   })
@@ -102,7 +109,7 @@ export const releaseHostTensor = (state: RunnerState, record: HostRecord): Effec
     }
     record.closed = true
     return state.until(() => record.pinCount === 0).pipe(
-      Effect.zipRight(inTurn(state, "hostUnregister", unregister(state, record))),
+      Effect.zipRight(state.gate.through(unregister(state, record))),
       Effect.zipRight(Effect.sync(() => {
         state.hostTensors.delete(record)
         state.counters.hostTensorBytes -= record.byteCount
@@ -119,7 +126,7 @@ const unregister = (state: RunnerState, record: HostRecord): Effect.Effect<void>
         release(state, "hostUnregister", state.hostApi.hostUnregister(record.buffer, origin)),
         (status) => {
           if (status !== Status.Ok) {
-            state.quarantine(0, "tensors")
+            state.quarantine(record.byteCount, "host")
             releaseFailed(state, "a host tensor", record.byteCount, status)
           }
         }

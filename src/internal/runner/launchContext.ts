@@ -7,7 +7,7 @@ import type { Context, ContextError } from "../../Callable.ts"
 import { InvalidArgument, ShapeMismatch, StaleRun } from "../../Errors.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
 import { Role } from "../core/plan.ts"
-import { viewByteLength, viewTag } from "../hostViews.ts"
+import { isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import { Form } from "./bindings.ts"
 import { callWithDeadline } from "./calls.ts"
@@ -76,6 +76,21 @@ const write = (
     )
   }
   const view = elements as ArrayBufferView
+  const buffer = viewBuffer(view)
+  if (isResizable(buffer)) {
+    return Effect.fail(
+      new InvalidArgument({
+        reason: "Resizable",
+        argument: name,
+        detail: "is written from a view of a resizable buffer"
+      })
+    )
+  }
+  if (!state.settings.allowSharedViews && isShared(buffer)) {
+    return Effect.fail(
+      new InvalidArgument({ reason: "Shared", argument: name, detail: "is written from a view of shared memory" })
+    )
+  }
   const byteCount = run.tables.byteCounts[parameter.index]!
   if (viewByteLength(view) !== byteCount) {
     return Effect.fail(
@@ -112,7 +127,11 @@ const transfer = (
         : new StaleRun({ callable: run.name, generation: run.generation, operation: options.purpose }))
     return refusal === undefined
       ? Effect.mapError(
-        callWithDeadline(state, options.purpose, moveBytes(state, move)),
+        callWithDeadline(
+          state,
+          { operation: options.purpose, isInterruptible: run.isInterruptible, touched: () => [move.view] },
+          moveBytes(state, move)
+        ),
         (error) => moveFailure(error, options.purpose, name, "unchanged")
       )
       : Effect.fail(refusal)

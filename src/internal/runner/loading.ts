@@ -53,7 +53,9 @@ const loadKernel = (
   prepared: PreparedCallable,
   kernel: Kernel
 ): Effect.Effect<PreparedCallable, LoadError> =>
-  call(state, state.hostApi.loadKernel(kernel, { purpose: "load", runId: 0, names: [kernel.symbol] })).pipe(
+  state.operation(
+    call(state, state.hostApi.loadKernel(kernel, { purpose: "load", runId: 0, names: [kernel.symbol] }))
+  ).pipe(
     Effect.map((handle) => {
       prepared.kernel = handle
       return prepared

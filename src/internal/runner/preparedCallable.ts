@@ -7,6 +7,7 @@ import type * as Arg from "../../Arg.ts"
 import type { Any as AnyCallable, Clear, Execution } from "../../Callable.ts"
 import { InvalidArgument } from "../../Errors.ts"
 import type { KernelHandle } from "../../HostApi.ts"
+import { boundedCopy } from "../boundedCopy.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
 import { dtypes, isDTypeName } from "../core/dtypes.ts"
 import { Role } from "../core/plan.ts"
@@ -35,12 +36,12 @@ export class PreparedCallable {
   /** How many names an argument object has. */
   readonly argumentCount: number
   readonly readWriteResidents: ReadonlyArray<string>
-  readonly hasOutputs: boolean
   kernel: KernelHandle | undefined
   /** The arguments of the run that is bound. */
   readonly bindings: Bindings
-  /** Plans by recency, the last one used first. */
+  /** Plans by recency, the last one used first; they point into the chunks of one configuration. */
   readonly #plans: Array<RunTables> = []
+  #epoch = -1
 
   constructor(callable: AnyCallable, parameters: ReadonlyArray<Parameter>) {
     this.callable = callable
@@ -52,13 +53,16 @@ export class PreparedCallable {
     this.readWriteResidents = parameters.filter((parameter) => parameter.writesResident).map((parameter) =>
       parameter.name
     )
-    this.hasOutputs = parameters.some((parameter) => parameter.role === Role.output || parameter.role === Role.inout)
     this.bindings = new Bindings(parameters)
   }
 
-  /** The plan made for arguments of these sizes, or `undefined`. */
-  findPlan(bindings: Bindings, given: GivenDims | undefined): RunTables | undefined {
+  /** The plan made for arguments of these sizes in the configuration of now, or `undefined`. */
+  findPlan(bindings: Bindings, given: GivenDims | undefined, epoch: number): RunTables | undefined {
     const plans = this.#plans
+    if (epoch !== this.#epoch) {
+      plans.length = 0
+      this.#epoch = epoch
+    }
     for (let index = 0; index < plans.length; index++) {
       const tables = plans[index]!
       if (tables.matches(bindings, given)) {
@@ -77,11 +81,6 @@ export class PreparedCallable {
     if (this.#plans.length > maxPlanCount) {
       this.#plans.pop()
     }
-  }
-
-  /** For a new configuration: the chunks that the plans point into are gone. */
-  forgetPlans(): void {
-    this.#plans.length = 0
   }
 }
 
@@ -166,7 +165,7 @@ const compileDims = (arg: Arg.Arg): ReadonlyArray<Arg.Dim> | undefined | string 
   if (!Array.isArray(arg.dims)) {
     return "should have dimensions, as an array"
   }
-  const dims: ReadonlyArray<unknown> = Array.from(arg.dims)
+  const dims = boundedCopy(arg.dims, maxRank)
   if (dims.length > maxRank) {
     return `has more than ${maxRank} dimensions`
   }

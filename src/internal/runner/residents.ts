@@ -19,12 +19,13 @@ import type { Origin } from "../../HostApi.ts"
 import { Status } from "../../HostApi.ts"
 import type { HostTensor } from "../../HostTensor.ts"
 import type { MoveError, ResidentTensor } from "../../ResidentTensor.ts"
+import { boundedCopy } from "../boundedCopy.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import { dtypes, isDTypeName } from "../core/dtypes.ts"
 import { elementCount, invalidSize, isSize, maxRank, multiply } from "../core/sizes.ts"
 import { TransferKind, TransferTable } from "../core/transferTable.ts"
 import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
-import { call, inTurn, release } from "./calls.ts"
+import { call, release } from "./calls.ts"
 import { allocationFailure, moveFailure } from "./failures.ts"
 import { makeResident, openHost, type ResidentRecord } from "./handles.ts"
 import { releaseFailed } from "./leases.ts"
@@ -49,11 +50,11 @@ export const checkShape = (
   if (!isDTypeName(dtype)) {
     return new InvalidArgument({ reason: "DType", argument: "dtype", detail: "is not an element type that is known" })
   }
-  if (!Array.isArray(shape) || shape.length > maxRank) {
+  const read = Array.isArray(shape) ? boundedCopy(shape, maxRank) : undefined
+  if (read === undefined || read.length > maxRank) {
     return invalidShape("Shape", `should be an array of at most ${maxRank} dimensions`)
   }
-  const read = Array.from(shape)
-  if (!read.every((dimension) => typeof dimension === "number" && Number.isInteger(dimension) && dimension >= 0)) {
+  if (!read.every(isDimension)) {
     return invalidShape("Shape", "should hold whole numbers of at least 0")
   }
   // Minus zero is zero.
@@ -65,6 +66,9 @@ export const checkShape = (
     ? invalidShape("SizeOverflow", `[${copy.join(", ")}] has more bytes than can be counted`)
     : { shape: copy, byteCount }
 }
+
+const isDimension = (value: unknown): value is number =>
+  typeof value === "number" && Number.isInteger(value) && value >= 0
 
 const invalidShape = (reason: InvalidArgument["reason"], detail: string): InvalidArgument =>
   new InvalidArgument({ reason, argument: "shape", detail })
@@ -87,11 +91,12 @@ const acquire = (
   requestedShape: ReadonlyArray<number>
 ): Effect.Effect<ResidentRecord, AllocateError> =>
   Effect.suspend((): Effect.Effect<ResidentRecord, AllocateError> => {
+    // Reading the shape may run code of the user's, so it is read before the runner is asked.
+    const checked = checkShape(dtype, requestedShape)
     const refusal = state.refusal("allocate")
     if (refusal !== undefined) {
       return Effect.fail(refusal)
     }
-    const checked = checkShape(dtype, requestedShape)
     if (checked instanceof InvalidArgument) {
       return Effect.fail(checked)
     }
@@ -120,9 +125,14 @@ const acquire = (
     }
     return allocatedBytes === 0
       ? Effect.sync(() => record(0 as DevicePtr.DevicePtr))
-      : Effect.map(
-        Effect.onError(mallocCleared(state, allocatedBytes), () => giveBack),
-        record
+      : state.operation(Effect.map(Effect.onError(mallocCleared(state, allocatedBytes), () => giveBack), record)).pipe(
+        // The runner may have been closed meanwhile, and may have released what it found.
+        Effect.tap((made) => {
+          const changed = state.refusal("allocate")
+          return changed === undefined
+            ? Effect.void
+            : Effect.zipRight(releaseResident(state, made), Effect.fail(changed))
+        })
       )
   })
 
@@ -221,7 +231,7 @@ export const releaseResident = (state: RunnerState, record: ResidentRecord): Eff
       Effect.zipRight(
         record.allocatedBytes === 0
           ? Effect.void
-          : inTurn(state, "free", freeResident(state, record.address, record.allocatedBytes))
+          : state.gate.through(freeResident(state, record.address, record.allocatedBytes))
       ),
       Effect.zipRight(Effect.sync(() => {
         state.residents.delete(record)
@@ -285,7 +295,12 @@ const explain = (
 ): MoveError =>
   error.status === Status.InvalidArgument && viewByteLength(single.view) !== single.byteCount
     ? new InvalidArgument({ reason: "Detached", argument: single.purpose, detail: "was detached while it waited" })
-    : moveFailure(error, single.purpose, "resident", single.owned ? "indeterminate" : "unchanged")
+    : moveFailure(
+      error,
+      single.purpose,
+      "resident",
+      single.owned && single.purpose === "download" ? "indeterminate" : "unchanged"
+    )
 
 const closedHandle = (purpose: string): InvalidArgument =>
   new InvalidArgument({

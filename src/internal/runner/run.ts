@@ -5,10 +5,11 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Any as AnyCallable } from "../../Callable.ts"
 import { type BindError, type Run, TypeId } from "../../Run.ts"
-import type { ActiveRun } from "./activeRun.ts"
+import { ActiveRun } from "./activeRun.ts"
 import type { GivenDims } from "./dimensions.ts"
 import { acquireRun, endRun, launchRun, validateRun } from "./runAwaited.ts"
 import { immediateFor, runNow } from "./runNow.ts"
+import { beginRunNow } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
 
 /** Binds, launches and validates. The way is chosen when the run starts. */
@@ -16,15 +17,19 @@ export const run = (
   state: RunnerState,
   callable: AnyCallable,
   args: unknown,
-  given: GivenDims | undefined
+  dims: GivenDims | undefined
 ): Effect.Effect<void, unknown> => {
   const work = Effect.suspend(() => {
     const prepared = state.prepared.get(callable)
     const immediate = prepared === undefined ? undefined : immediateFor(state, prepared)
     if (prepared === undefined || immediate === undefined) {
-      return runAwaited(state, callable, args, given)
+      return runAwaited(state, callable, args, dims)
     }
-    const failure = runNow(state, immediate, prepared, args, given)
+    const active = beginRunNow(state, prepared, args, dims)
+    if (active === undefined) {
+      return runAwaited(state, callable, args, dims)
+    }
+    const failure = active instanceof ActiveRun ? runNow(state, immediate, active) : active
     const outcome = failure === undefined ? Effect.void : Effect.fail(failure)
     return state.warnings.length === 0 ? outcome : Effect.zipRight(state.logWarnings, outcome)
   })
@@ -35,30 +40,41 @@ const runAwaited = (
   state: RunnerState,
   callable: AnyCallable,
   args: unknown,
-  given: GivenDims | undefined
+  dims: GivenDims | undefined
 ): Effect.Effect<void, unknown> =>
-  Effect.acquireUseRelease(
-    acquireRun(state, callable, args, given),
-    (active): Effect.Effect<void, unknown> => Effect.zipRight(launchRun(state, active), validateRun(state, active)),
-    (active) => endRun(state, active)
-  )
+  whetherInterruptible(state, (isInterruptible) =>
+    Effect.acquireUseRelease(
+      acquireRun(state, callable, args, { dims, isInterruptible }),
+      (active): Effect.Effect<void, unknown> => Effect.zipRight(launchRun(state, active), validateRun(state, active)),
+      (active) => endRun(state, active)
+    ))
 
 /** Begins a run in the scope and answers its handle. */
 export const bindRun = (
   state: RunnerState,
   callable: AnyCallable,
   args: unknown,
-  given: GivenDims | undefined
+  dims: GivenDims | undefined
 ): Effect.Effect<Run<unknown>, BindError, Scope.Scope> =>
   traced(
     state,
     "DeviceRunner.bind",
     callable,
-    Effect.map(
-      Effect.acquireRelease(acquireRun(state, callable, args, given), (active) => endRun(state, active)),
-      (active) => handle(state, callable, active)
-    )
+    whetherInterruptible(state, (isInterruptible) =>
+      Effect.map(
+        Effect.acquireRelease(
+          acquireRun(state, callable, args, { dims, isInterruptible }),
+          (active) => endRun(state, active)
+        ),
+        (active) => handle(state, callable, active)
+      ))
   )
+
+/** Looks whether the user's region can be interrupted, where it matters: where an interrupt deadline is set. */
+const whetherInterruptible = <A, E, R>(
+  state: RunnerState,
+  use: (isInterruptible: boolean) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => state.settings.interruptDeadline === undefined ? use(true) : Effect.checkInterruptible(use)
 
 const handle = (state: RunnerState, callable: AnyCallable, active: ActiveRun): Run<unknown> => {
   // The tables are the run's own only while it is bound, so the handle keeps what users may look at later.

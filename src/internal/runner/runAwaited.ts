@@ -13,13 +13,12 @@ import { assert } from "../assert.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import { LeaseKind } from "../core/leaseTable.ts"
 import { ActiveRun } from "./activeRun.ts"
-import { callWithDeadline, inTurn, release } from "./calls.ts"
+import { awaitIdle, callWithDeadline, release } from "./calls.ts"
 import type { GivenDims } from "./dimensions.ts"
 import { allocationFailure, launchFailure, transferFailure } from "./failures.ts"
 import { launchContext } from "./launchContext.ts"
 import { countLease, countTable, settleLease } from "./leases.ts"
 import { loadCallable } from "./loading.ts"
-import type { PreparedCallable } from "./preparedCallable.ts"
 import type { Moves } from "./runTables.ts"
 import { beginRun, finishRun } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
@@ -33,36 +32,35 @@ export const acquireRun = (
   state: RunnerState,
   callable: AnyCallable,
   args: unknown,
-  given: GivenDims | undefined
+  options: { readonly dims: GivenDims | undefined; readonly isInterruptible: boolean }
 ): Effect.Effect<ActiveRun, BindError> =>
   Effect.uninterruptible(
-    Effect.flatMap(loadCallable(state, callable), (prepared) => bind(state, prepared, args, given))
+    Effect.flatMap(loadCallable(state, callable), (prepared) =>
+      Effect.suspend(() => {
+        const run = beginRun(state, prepared, args, options.dims)
+        if (!(run instanceof ActiveRun)) {
+          return Effect.fail(run)
+        }
+        run.isInterruptible = options.isInterruptible
+        return stage(state, run)
+      }))
   )
 
-const bind = (
-  state: RunnerState,
-  prepared: PreparedCallable,
-  args: unknown,
-  given: GivenDims | undefined
-): Effect.Effect<ActiveRun, BindError> =>
-  Effect.suspend(() => {
-    const run = beginRun(state, prepared, args, given)
-    if (!(run instanceof ActiveRun)) {
-      return Effect.fail(run)
-    }
-    return mallocLeases(state, run).pipe(
-      Effect.zipRight(submitAll(state, run, "in", run.tables.stage)),
-      Effect.map(() => {
-        if (run.phase === "Binding") {
-          run.phase = "Bound"
-        }
-        return run
-      }),
-      // Nobody else holds the run yet: only the closing of the runner can have ended it.
-      Effect.catchTag("StaleRun", () => Effect.fail(new RunnerClosed({ operation: "bind" }))),
-      Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : endRun(state, run))
-    )
-  })
+/** Stages a run that has begun. When that fails, the run has ended. */
+const stage = (state: RunnerState, run: ActiveRun): Effect.Effect<ActiveRun, BindError> =>
+  mallocLeases(state, run).pipe(
+    Effect.zipRight(submitAll(state, run, "in", run.tables.stage)),
+    Effect.map(() => {
+      if (run.phase === "Binding") {
+        run.phase = "Bound"
+      }
+      return run
+    }),
+    // Nobody else holds the run yet: only the closing of the runner can have ended it.
+    Effect.catchTag("StaleRun", () => Effect.fail(new RunnerClosed({ operation: "bind" }))),
+    Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : endRun(state, run)),
+    Effect.uninterruptible
+  )
 
 /** Mallocs every tensor of a run without a budget. */
 const mallocLeases = (state: RunnerState, run: ActiveRun): Effect.Effect<void, BindError | StaleRun> => {
@@ -85,23 +83,30 @@ const mallocLease = (
     const name = run.tables.parameters[index]!.name
     const requestedBytes = sliceBytes(run.tables.byteCounts[index]!, state.rules)
     const origin = run.origin("tensor", [name])
-    return callForRun(
-      state,
-      run,
-      "malloc",
-      () =>
-        // The lease is held in the very step in which the address arrives, so that no failure or interruption comes between.
-        Effect.map(state.hostApi.malloc(requestedBytes, state.rules.alignmentBytes, origin), (address) => {
-          run.tables.leases.hold(index, LeaseKind.free, address, run.tables.byteCounts[index]!)
-          countLease(state, requestedBytes)
-        })
-    ).pipe(
-      Effect.catchTag(
-        "HostApiError",
-        (error) => Effect.fail(allocationFailure(state, error, { purpose: `"${name}"`, requestedBytes }))
-      )
-    )
+    return callForRun(state, run, {
+      operation: "malloc",
+      // The lease is held in the very step in which the address arrives, so that no failure or interruption comes between.
+      work: () =>
+        Effect.map(
+          state.hostApi.malloc(requestedBytes, state.rules.alignmentBytes, origin),
+          (address) => holdLease(state, run, index, address)
+        ),
+      explain: (error) => allocationFailure(state, error, { purpose: `"${name}"`, requestedBytes })
+    })
   })
+
+/** Takes in what a malloc returned. A run that was given up meanwhile cannot hold it: it goes to quarantine. */
+const holdLease = (state: RunnerState, run: ActiveRun, index: number, address: number): void => {
+  const byteCount = run.tables.byteCounts[index]!
+  const allocatedBytes = sliceBytes(byteCount, state.rules)
+  if (run.phase === "Ended") {
+    state.counters.mallocs += 1
+    state.quarantine(allocatedBytes, "tensors")
+  } else {
+    run.tables.leases.hold(index, LeaseKind.free, address, byteCount)
+    countLease(state, allocatedBytes)
+  }
+}
 
 /** Submits the tables of one direction: first what leaves the thread, then what touches plain views. */
 const submitAll = (
@@ -111,53 +116,88 @@ const submitAll = (
   moves: Moves
 ): Effect.Effect<void, ValidateError> => {
   const { apart, collect, inline } = moves
-  return submit(state, run, lane, apart).pipe(
-    Effect.zipRight(submit(state, run, lane, inline)),
-    Effect.zipRight(collect === undefined ? Effect.void : collectViews(state, run, collect))
+  const last = collect ?? inline ?? apart
+  if (last === undefined) {
+    return Effect.sync(() => moved(run, lane))
+  }
+  const step = (table: ViewTable | undefined, part: "submit" | "collect"): Effect.Effect<void, ValidateError> =>
+    table === undefined ? Effect.void : move(state, run, lane, { table, part, isLast: table === last })
+  return step(apart, "submit").pipe(
+    Effect.zipRight(step(inline, "submit")),
+    Effect.zipRight(step(collect, "collect"))
   )
 }
 
-const submit = (
+/** The last table of a direction has been carried out. */
+const moved = (run: ActiveRun, lane: Lane): void => {
+  if (lane === "out") {
+    run.succeeded = true
+  }
+}
+
+const move = (
   state: RunnerState,
   run: ActiveRun,
   lane: Lane,
-  table: ViewTable | undefined
+  options: { readonly table: ViewTable; readonly part: "submit" | "collect"; readonly isLast: boolean }
 ): Effect.Effect<void, ValidateError> => {
-  if (table === undefined) {
-    return Effect.void
-  }
+  const { isLast, part, table } = options
   const step = lane === "in" ? "stage" : "copyBack"
-  return callForRun(state, run, step, () => {
-    if (lane === "in") {
-      state.counters.stageCalls += 1
-    } else {
-      state.counters.copyBackCalls += 1
-    }
-    return state.hostApi.submit(lane, table, run.origin(step, table.names))
-  }).pipe(
-    Effect.map(() => countTable(state, table)),
-    Effect.catchTag("HostApiError", (error) => Effect.fail(transferFailure(run, error, step, table)))
-  )
+  return callForRun(state, run, {
+    operation: step,
+    work: () => {
+      const origin = run.origin(step, table.names)
+      if (part === "submit") {
+        countSubmit(state, lane)
+      }
+      const work = part === "submit"
+        ? state.hostApi.submit(lane, table, origin)
+        : state.hostApi.collect(table, origin)
+      // In the very step in which the bytes have arrived: a run is not failed whose views have changed.
+      return Effect.map(work, () => {
+        countTable(state, table)
+        if (isLast) {
+          moved(run, lane)
+        }
+      })
+    },
+    explain: (error) => transferFailure(run, error, step, table)
+  })
 }
 
-const collectViews = (state: RunnerState, run: ActiveRun, table: ViewTable): Effect.Effect<void, ValidateError> =>
-  callForRun(state, run, "copyBack", () => state.hostApi.collect(table, run.origin("copyBack", table.names))).pipe(
-    Effect.catchTag("HostApiError", (error) => Effect.fail(transferFailure(run, error, "copyBack", table)))
-  )
+const countSubmit = (state: RunnerState, lane: Lane): void => {
+  if (lane === "in") {
+    state.counters.stageCalls += 1
+  } else {
+    state.counters.copyBackCalls += 1
+  }
+}
 
 /**
  * Makes a call when its turn has come, if the run is still there by then: the runner may have been closed, and the run
- * ended, while the call waited.
+ * ended, while the call waited. A failure is explained before the turn is over, as long as the run is still there.
  */
-const callForRun = <A>(
+const callForRun = <A, E>(
   state: RunnerState,
   run: ActiveRun,
-  operation: string,
-  work: () => Effect.Effect<A, HostApiError>
-): Effect.Effect<A, HostApiError | RunnerClosed | RunnerPoisoned | StaleRun> =>
-  state.gate.through(Effect.suspend((): Effect.Effect<A, HostApiError | RunnerClosed | RunnerPoisoned | StaleRun> => {
+  options: {
+    readonly operation: string
+    readonly work: () => Effect.Effect<A, HostApiError>
+    readonly explain: (error: HostApiError) => E
+  }
+): Effect.Effect<A, E | RunnerClosed | RunnerPoisoned | StaleRun> =>
+  state.gate.through(Effect.suspend((): Effect.Effect<A, E | RunnerClosed | RunnerPoisoned | StaleRun> => {
+    const { explain, operation, work } = options
     const refusal = handleRefusal(state, run, operation)
-    return refusal === undefined ? callWithDeadline(state, operation, Effect.suspend(work)) : Effect.fail(refusal)
+    if (refusal !== undefined) {
+      return Effect.fail(refusal)
+    }
+    const { isInterruptible } = run
+    const touched = (): ReadonlyArray<unknown> => [run.tables, ...run.bindings.values, ...run.bindings.records]
+    return Effect.mapError(
+      callWithDeadline(state, { operation, isInterruptible, touched }, Effect.suspend(work)),
+      explain
+    )
   }))
 
 /** Why a handle cannot be used now, or `undefined`. */
@@ -213,17 +253,14 @@ const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, L
     assert(kernel !== undefined, "a kernel is loaded before its run begins")
     const { args, argumentNames } = run.tables
     const table = { cells: args.cells, count: args.count, offThread: run.prepared.execution === "awaited" }
-    return callForRun(
-      state,
-      run,
-      "launch",
-      () => state.hostApi.launch(kernel, table, run.origin("launch", argumentNames))
-    ).pipe(
-      Effect.map(() => {
-        state.counters.launches += 1
-      }),
-      Effect.catchTag("HostApiError", (error) => Effect.fail(launchFailure(state, run, error)))
-    )
+    return callForRun(state, run, {
+      operation: "launch",
+      work: () =>
+        Effect.map(state.hostApi.launch(kernel, table, run.origin("launch", argumentNames)), () => {
+          state.counters.launches += 1
+        }),
+      explain: (error) => launchFailure(state, run, error)
+    })
   })
 
 const launchTypeScript = (
@@ -248,12 +285,7 @@ export const validateRun = (state: RunnerState, run: ActiveRun): Effect.Effect<v
       return Effect.fail(outOfOrder(run, "validate"))
     }
     run.phase = "Validating"
-    return submitAll(state, run, "out", run.tables.copyBack).pipe(
-      Effect.map(() => {
-        run.succeeded = true
-      }),
-      Effect.onExit(() => endRun(state, run))
-    )
+    return Effect.onExit(submitAll(state, run, "out", run.tables.copyBack), () => endRun(state, run))
   })
 
 /**
@@ -261,14 +293,18 @@ export const validateRun = (state: RunnerState, run: ActiveRun): Effect.Effect<v
  * release path of bind, validate, the run's scope and the runner's close.
  */
 export const endRun = (state: RunnerState, run: ActiveRun): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    run.phase === "Ended"
-      ? Effect.void
-      : Effect.zipRight(
-        inTurn(state, "end", Effect.suspend(() => settleAndFinish(state, run))),
-        state.logWarnings
-      )
-  ).pipe(Effect.uninterruptible)
+  Effect.suspend(() => {
+    if (run.phase === "Ended") {
+      return Effect.void
+    }
+    // Its own call may be in flight in another fiber, and never end.
+    const hasCallInFlight = run.phase === "Launching" || run.phase === "Validating"
+    const turn = hasCallInFlight ? awaitIdle(state, "end", () => true) : Effect.void
+    return turn.pipe(
+      Effect.zipRight(state.gate.through(Effect.suspend(() => settleAndFinish(state, run)))),
+      Effect.zipRight(state.logWarnings)
+    )
+  }).pipe(Effect.uninterruptible)
 
 /** Frees from the newest to the oldest, then gives the slot back. Another fiber may have ended the run meanwhile. */
 const settleAndFinish = (state: RunnerState, run: ActiveRun): Effect.Effect<void> => {

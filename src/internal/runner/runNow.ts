@@ -9,12 +9,11 @@ import type { LaunchError, RunError, ValidateError } from "../../Run.ts"
 import { assert } from "../assert.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import { LeaseKind } from "../core/leaseTable.ts"
-import { ActiveRun } from "./activeRun.ts"
-import type { GivenDims } from "./dimensions.ts"
+import type { ActiveRun } from "./activeRun.ts"
 import { allocationFailure, launchFailure, transferFailure } from "./failures.ts"
 import { countLease, countTable, settleLease } from "./leases.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
-import { beginRun, finishRun } from "./slot.ts"
+import { finishRun } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
 
 /** The plain functions with which a callable can run now, or `undefined` where it has to be awaited. */
@@ -23,18 +22,8 @@ export const immediateFor = (state: RunnerState, prepared: PreparedCallable): Im
     ? state.hostApi.immediate
     : undefined
 
-/** Runs a callable from begin to end. Answers why it failed, or `undefined`. */
-export const runNow = (
-  state: RunnerState,
-  immediate: Immediate,
-  prepared: PreparedCallable,
-  args: unknown,
-  given: GivenDims | undefined
-): RunError | undefined => {
-  const run = beginRun(state, prepared, args, given)
-  if (!(run instanceof ActiveRun)) {
-    return run
-  }
+/** Carries out a run that has begun, to its end. Answers why it failed, or `undefined`. */
+export const runNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): RunError | undefined => {
   try {
     return bindNow(state, immediate, run) ?? launchNow(state, immediate, run) ?? copyBackNow(state, immediate, run)
   } finally {

@@ -15,7 +15,7 @@ import type { GivenDims } from "./dimensions.ts"
 import type { HostRecord, ResidentRecord } from "./handles.ts"
 import { makeTables, type TableRefusal } from "./makeTables.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
-import type { RunTables } from "./runTables.ts"
+import { RunTables } from "./runTables.ts"
 import type { RunnerState } from "./state.ts"
 
 export type BeginRefusal =
@@ -59,6 +59,37 @@ export const beginRun = (
   args: unknown,
   given: GivenDims | undefined
 ): ActiveRun | BeginRefusal => {
+  const tables = readRun(state, prepared, args, given)
+  return tables instanceof RunTables ? take(state, prepared, tables) : tables
+}
+
+/**
+ * The same for a run that goes on in this very stretch. `undefined` when there is device work to wait for, which reading
+ * the arguments may have started.
+ */
+export const beginRunNow = (
+  state: RunnerState,
+  prepared: PreparedCallable,
+  args: unknown,
+  given: GivenDims | undefined
+): ActiveRun | BeginRefusal | undefined => {
+  const tables = readRun(state, prepared, args, given)
+  if (!(tables instanceof RunTables)) {
+    return tables
+  }
+  if (state.gate.busy) {
+    prepared.bindings.clear()
+    return undefined
+  }
+  return take(state, prepared, tables)
+}
+
+const readRun = (
+  state: RunnerState,
+  prepared: PreparedCallable,
+  args: unknown,
+  given: GivenDims | undefined
+): RunTables | BeginRefusal => {
   const refusal = slotRefusal(state, prepared.name)
   if (refusal !== undefined) {
     return refusal
@@ -71,17 +102,12 @@ export const beginRun = (
   } finally {
     state.readingArguments = false
   }
-  if (!("stage" in tables)) {
-    bindings.clear()
-    return tables
-  }
   // Reading the arguments may have run code of the user's, so the runner may have been closed or configured meanwhile.
-  const changed = slotRefusal(state, prepared.name)
-  if (changed !== undefined) {
+  const outcome = tables instanceof RunTables ? slotRefusal(state, prepared.name) ?? tables : tables
+  if (!(outcome instanceof RunTables)) {
     bindings.clear()
-    return changed
   }
-  return take(state, prepared, tables)
+  return outcome
 }
 
 /** Reads and checks arguments, and answers the tables for their shape. */
@@ -93,13 +119,13 @@ export const findTables = (
   given: GivenDims | undefined
 ): RunTables | TableRefusal => {
   // Read once, as the arguments are: both may run code of the user's, and none may run after the check.
-  const dims = given === undefined ? undefined : { ...given }
+  const dims = given === undefined ? undefined : readDims(given)
   const failure = readArguments(bindings, prepared.argumentCount, args) ??
     checkArguments(bindings, state, state.settings)
   if (failure !== undefined) {
     return failure
   }
-  const known = bindings === prepared.bindings ? prepared.findPlan(bindings, dims) : undefined
+  const known = bindings === prepared.bindings ? prepared.findPlan(bindings, dims, state.epoch) : undefined
   if (known !== undefined) {
     state.counters.planHits += 1
     return checkViews(state, bindings, known) ?? known
@@ -116,7 +142,7 @@ export const findTables = (
     stagingMaxBytes: settings.stagingMaxBytes,
     hostAddress: hostApi.hostAddress
   })
-  if (!("stage" in tables)) {
+  if (!(tables instanceof RunTables)) {
     return tables
   }
   if (bindings === prepared.bindings) {
@@ -125,6 +151,10 @@ export const findTables = (
   }
   return checkViews(state, bindings, tables) ?? tables
 }
+
+/** The dimensions that are given, without those that are named and left out. */
+const readDims = (given: GivenDims): GivenDims =>
+  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 
 /** Reads where the views lie, and checks that no output shares memory with another argument. */
 const checkViews = (state: RunnerState, bindings: Bindings, tables: RunTables): InvalidArgument | undefined => {
@@ -141,10 +171,9 @@ const checkViews = (state: RunnerState, bindings: Bindings, tables: RunTables): 
 const take = (state: RunnerState, prepared: PreparedCallable, tables: RunTables): ActiveRun => {
   assert(state.activeRun === undefined, "a run begins on a free slot")
   state.generation += 1
-  const run = new ActiveRun(state.generation, prepared, tables)
+  const run = new ActiveRun(state.generation, prepared, tables, state.allocator.begin())
   state.activeRun = run
   state.counters.runsBegun += 1
-  state.allocator.begin()
   if (tables.plan !== undefined) {
     state.allocator.takePlanned(tables.plan.usedBytes)
     raiseHighWater(state, tables.plan.totalBytes, tables.plan.paddingBytes)
@@ -172,7 +201,7 @@ export const finishRun = (state: RunnerState, run: ActiveRun): boolean => {
   assert(state.activeRun === run, "the run that ends is the one that holds the slot")
   assert(run.tables.leases.heldFreeCount === 0, "what was malloc'd for a run is settled before it ends")
   run.phase = "Ended"
-  const ended = state.allocator.end(state.allocator.generation)
+  const ended = state.allocator.end(run.allocatorGeneration)
   assert(ended, "the allocator's run ends with the run")
   state.activeRun = undefined
   state.counters.runsEnded += 1

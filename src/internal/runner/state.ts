@@ -111,7 +111,10 @@ export class RunnerState {
   readonly settings: Settings
   readonly gate = new Gate(() => this.notify())
   readonly counters: Counters = noCounters()
-  readonly prepared = new Map<AnyCallable, PreparedCallable>()
+  /** By identity, and only as long as the user keeps the callable. */
+  prepared = new WeakMap<AnyCallable, PreparedCallable>()
+  /** Which configuration the plans of now were made for. */
+  epoch = 0
   readonly residents = new Set<ResidentRecord>()
   readonly hostTensors = new Set<HostRecord>()
   lifecycle: Lifecycle = configuring
@@ -126,8 +129,8 @@ export class RunnerState {
   activeRun: ActiveRun | undefined
   /** True while arguments are read, which may run code of the user's. */
   readingArguments = false
-  /** Calls of the host API that have not ended. */
-  inFlightCount = 0
+  /** Operations under way that closing the runner waits for. */
+  operationCount = 0
   /** Warnings that wait for somebody who can log. */
   readonly warnings: Array<string> = []
   readonly #idleWaiters: Array<() => void> = []
@@ -158,9 +161,7 @@ export class RunnerState {
       chunks.map((chunk) => chunk.byteCount),
       this.rules
     )
-    for (const prepared of this.prepared.values()) {
-      prepared.forgetPlans()
-    }
+    this.epoch += 1
   }
 
   /** Why the runner cannot be used now, or `undefined`. */
@@ -217,7 +218,7 @@ export class RunnerState {
   }
 
   /** Puts memory aside for ever. It counts against the budget that it came from. */
-  quarantine(byteCount: number, from: "buffer" | "residents" | "tensors"): void {
+  quarantine(byteCount: number, from: "buffer" | "residents" | "tensors" | "host"): void {
     this.counters.quarantinedBytes += byteCount
     this.counters.quarantinedCount += 1
     if (from === "buffer") {
@@ -227,14 +228,18 @@ export class RunnerState {
     }
   }
 
-  callStarted(): void {
-    this.inFlightCount += 1
-  }
-
-  callEnded(): void {
-    assert(this.inFlightCount > 0, "a call ends once")
-    this.inFlightCount -= 1
-    this.notify()
+  /** Work that closing the runner waits for: it holds memory that the runner does not know of yet. */
+  operation<A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.suspend(() => {
+      this.operationCount += 1
+      return Effect.ensuring(
+        work,
+        Effect.sync(() => {
+          this.operationCount -= 1
+          this.notify()
+        })
+      )
+    })
   }
 
   /** Wakes whoever waits for a condition to hold. */
@@ -244,7 +249,7 @@ export class RunnerState {
     }
   }
 
-  /** Waits until a condition on this state holds. It is looked at again whenever a call or a run ends. */
+  /** Waits until a condition on this state holds. It is looked at again whenever something ends. */
   until(condition: () => boolean): Effect.Effect<void> {
     return Effect.suspend(() =>
       condition()
@@ -252,6 +257,11 @@ export class RunnerState {
         : Effect.zipRight(
           Effect.async<void>((resume) => {
             const wake = (): void => resume(Effect.void)
+            // A scheduler may have let others in between: without a second look nobody might be left to wake this one.
+            if (condition()) {
+              wake()
+              return
+            }
             this.#idleWaiters.push(wake)
             return Effect.sync(() => {
               const index = this.#idleWaiters.indexOf(wake)
@@ -265,11 +275,14 @@ export class RunnerState {
     )
   }
 
-  /** Logs what could not be logged where it happened. */
+  /** Logs what could not be logged where it happened. A logger that fails is no reason to fail, nor to stop releasing. */
   readonly logWarnings: Effect.Effect<void> = Effect.suspend(() =>
     this.warnings.length === 0
       ? Effect.void
-      : Effect.forEach(this.warnings.splice(0), (warning) => Effect.logWarning(warning), { discard: true })
+      : Effect.catchAllCause(
+        Effect.forEach(this.warnings.splice(0), (warning) => Effect.logWarning(warning), { discard: true }),
+        () => Effect.void
+      )
   )
 
   checkInvariants(): void {

@@ -24,8 +24,6 @@ export class ViewTable implements Transfers {
   hostToDeviceBytes = 0
   deviceToHostBytes = 0
   clearedBytes = 0
-  /** Copies within the host. */
-  stagedBytes = 0
   readonly #hostAddress: (view: ArrayBufferView) => number
   readonly #bindings: Bindings
   readonly #views: Array<Link> = []
@@ -122,8 +120,6 @@ export class ViewTable implements Transfers {
         this.clearedBytes += byteCount
         break
       case TransferKind.hostCopy:
-        this.stagedBytes += byteCount
-        break
       case TransferKind.hostFill:
         break
     }
