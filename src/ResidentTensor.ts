@@ -46,8 +46,9 @@ export type MoveError =
  * A resident tensor. Made by `runner.allocate`, zeroed, and freed when its scope closes; closing it waits for a run that
  * uses it. A run never moves, copies or clears it.
  *
- * `upload` and `download` take effect in the order in which they are called, between the steps of a bound run (bind,
- * launch, validate), never during one.
+ * `upload` and `download` take effect in the order in which they are called, between the native calls of a bound run:
+ * before or after its staging, its kernel and its copy back, never during one. A launch in TypeScript makes a call for each
+ * `read` and `write`, so they may come between those.
  *
  * @since 0.1.0
  * @category models

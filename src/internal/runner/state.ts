@@ -260,7 +260,7 @@ export class RunnerState {
             // A scheduler may have let others in between: without a second look nobody might be left to wake this one.
             if (condition()) {
               wake()
-              return
+              return Effect.void
             }
             this.#idleWaiters.push(wake)
             return Effect.sync(() => {
