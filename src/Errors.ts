@@ -76,8 +76,10 @@ export class BudgetExhausted extends Schema.TaggedError<BudgetExhausted>("leaseh
     /** The largest free piece. */
     largestFreeBytes: Schema.Number,
     maxBytes: Schema.Number,
-    /** The `maxBytes` with which the same call succeeds; where chunks have sizes of their own, with `chunks: "single"`. */
+    /** The `maxBytes` with which the same call succeeds. */
     suggestedMaxBytes: Schema.Number,
+    /** Whether that is so with the chunks as they are, or with `chunks: "single"`. */
+    suggestedChunks: Schema.Literal("same", "single"),
     /** The tensors that take the most, largest first, at most three. */
     largestHolders: Schema.Array(Schema.Struct({ tensor: Schema.String, byteCount: Schema.Number }))
   }
@@ -89,9 +91,11 @@ export class BudgetExhausted extends Schema.TaggedError<BudgetExhausted>("leaseh
       : `; the largest are ${
         this.largestHolders.map((holder) => `"${holder.tensor}" (${holder.byteCount} B)`).join(", ")
       }`
+    const taken = this.reason === "Quarantined" ? "are in quarantine" : "are taken"
+    const chunks = this.suggestedChunks === "single" ? " in one chunk" : ""
     return `"${this.tensor}" needs ${this.alignedBytes} B, but of the ${this.maxBytes} B of ${budget} ` +
-      `${this.inUseBytes} B are taken and at most ${this.largestFreeBytes} B are free in one piece${holders}; ` +
-      `it fits with ${this.suggestedMaxBytes} B`
+      `${this.inUseBytes} B ${taken} and at most ${this.largestFreeBytes} B are free in one piece${holders}; ` +
+      `it fits with ${this.suggestedMaxBytes} B${chunks}`
   }
 }
 

@@ -26,7 +26,7 @@ import { inspect } from "node:util"
 import { runInNewContext } from "node:vm"
 import { type Form, onEveryForm, runnerOf } from "./utils/forms.ts"
 import { nextTurn } from "./utils/garbage.ts"
-import { add, addSignature, closeGate, gateWaiting, kernel, native, openGate } from "./utils/kernels.ts"
+import { add, addInline, addSignature, closeGate, gateWaiting, kernel, native, openGate } from "./utils/kernels.ts"
 import { spoiled, temporaryFolder } from "./utils/libraries.ts"
 import * as Probe from "./utils/probe.ts"
 import { assertNothingHeld, assertUsable, failsWith, vectors } from "./utils/programs.ts"
@@ -533,6 +533,8 @@ onEveryForm("bad arguments", (form) => {
           ["the last byte and the first", { x: at(0), y: at(112) }],
           ["the first byte and the last", { x: at(112), y: at(0) }],
           ["bytes inside", { y: at(0), raw: new Uint8Array(buffer, 50, 3) }],
+          ["the last byte alone", { y: at(0), raw: new Uint8Array(buffer, 115, 3) }],
+          ["the first byte alone", { y: at(8), raw: new Uint8Array(buffer, 6, 3) }],
           ["an inout and an output", { y: at(0), z: new Int32Array(buffer, 100, 5) }],
           ["an inout and an input", { x: at(0), z: new Int32Array(buffer, 0, 5) }],
           ["a host tensor twice", { x: host, y: host }]
@@ -713,6 +715,40 @@ onEveryForm("bad arguments", (form) => {
         }
         yield* runner.run(add, args)
         assert.deepStrictEqual(refusals, ["RunAlreadyActive", "RunAlreadyActive"])
+      })
+  )
+
+  onRunner(
+    form,
+    "a getter that closes the runner, or configures it, is found out before anything is done",
+    (world) =>
+      Effect.gen(function*() {
+        for (const callable of [add, addInline]) {
+          const scope = yield* Scope.make()
+          const runner = yield* Scope.extend(
+            DeviceRunner.make({ temporaryBuffer: { maxBytes: 4096 }, stagingMaxBytes: 4096 }),
+            scope
+          )
+          yield* runner.load(callable)
+          const started: Array<Fiber.Fiber<unknown, { readonly _tag: string }>> = []
+          const args = (first: Attempt<void>) => ({
+            ...vectors(4),
+            get b() {
+              started.push(Effect.runFork(Effect.scoped(first)))
+              return new Float32Array(4)
+            }
+          })
+          yield* runner.run(callable, args(runner.configure({ maxBytes: 8192 })))
+          yield* failsWith("ConfigureWhileActive", Fiber.join(started[0]!))
+          assert.strictEqual((yield* runner.stats).temporaryBuffer.maxBytes, 4096)
+          const calls = yield* world.probe.during(
+            failsWith("RunnerClosed", runner.run(callable, args(Scope.close(scope, Exit.void))))
+          )
+          yield* Fiber.await(started[1]!)
+          assert.isEmpty(calls.filter(({ purpose }) => purpose === "stage" || purpose === "launch"))
+          const { runs, state } = yield* runner.stats
+          assert.deepStrictEqual([runs.begun, runs.ended, state], [1, 1, "closed"])
+        }
       })
   )
 

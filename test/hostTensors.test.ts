@@ -214,6 +214,27 @@ onEveryForm("host tensors", (form) => {
         }).pipe(Effect.provide(watchedRunner(form, registered)))
       }))
 
+    it.scoped("waits for a run that is bound and does nothing yet", () =>
+      Effect.gen(function*() {
+        const registered: Registered = { calls: [], failing: "" }
+        yield* Effect.gen(function*() {
+          const runner = yield* DeviceRunner.DeviceRunner
+          const scope = yield* Scope.make()
+          const runScope = yield* Scope.make()
+          const c = yield* Scope.extend(runner.allocateHost("float32", [4]), scope)
+          const run = yield* Scope.extend(runner.bind(add, { ...vectors(4), c }), runScope)
+          const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+          yield* Effect.repeatN(nextTurn, 3)
+          assert.strictEqual(registered.calls.length, 1)
+          yield* run.launch
+          yield* run.validate
+          yield* Fiber.await(closing)
+          assert.strictEqual(registered.calls.length, 2)
+          assert.deepStrictEqual([...c.view], [1, 3, 5, 7])
+          yield* Scope.close(runScope, Exit.void)
+        }).pipe(Effect.provide(watchedRunner(form, registered)))
+      }))
+
     it.scoped("begins whole or not at all: what the device does not register is not there", () =>
       Effect.gen(function*() {
         const registered: Registered = { calls: [], failing: "hostRegister" }

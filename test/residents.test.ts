@@ -460,6 +460,25 @@ onEveryForm("residents", (form) => {
         assert.strictEqual(order.at(-1)?.operation, "free", "nothing touches the memory after it was freed")
       }).pipe(Effect.provide(runnerOf(form))))
 
+    it.scoped("waits for a run that is bound and does nothing yet", () =>
+      Effect.gen(function*() {
+        const runner = yield* DeviceRunner.DeviceRunner
+        const probe = yield* Probe.Probe
+        const scope = yield* Scope.make()
+        const kept = yield* Scope.extend(runner.allocate("float32", [4]), scope)
+        const live = probe.live.size
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* runner.bind(native("test_nothing", { kept: Arg.resident("float32") }), { kept })
+          yield* Effect.fork(Scope.close(scope, Exit.void))
+          yield* Effect.repeatN(nextTurn, 3)
+          assert.strictEqual(probe.live.size, live)
+          yield* run.launch
+          assert.strictEqual(probe.live.size, live)
+        }))
+        yield* Effect.repeat(nextTurn, { until: () => probe.live.size === live - 1 })
+        yield* assertNothingHeld
+      }).pipe(Effect.provide(runnerOf(form))))
+
     it.scoped("begins whole or not at all, whenever it is interrupted", () =>
       Effect.gen(function*() {
         const runner = yield* DeviceRunner.DeviceRunner

@@ -127,6 +127,7 @@ const quarantineRefusal = (state: RunnerState, next: Configuration): BudgetExhau
     largestFreeBytes: Math.max(0, maxBytes - quarantined),
     maxBytes,
     suggestedMaxBytes: Math.max(maxBytes, requestedBytes + quarantined),
+    suggestedChunks: "same",
     largestHolders: []
   })
 }

@@ -260,7 +260,7 @@ const explainRefusal = (
       alignedBytes,
       largestChunkBytes,
       maxBytes,
-      suggestedMaxBytes
+      suggestedMaxBytes: refusal.singleChunkBytes
     })
   }
   const capacityBytes = configuration.chunkBytes.reduce((sum, bytes) => sum + bytes, 0)
@@ -277,6 +277,7 @@ const explainRefusal = (
     largestFreeBytes,
     maxBytes,
     suggestedMaxBytes,
+    suggestedChunks: configuration.policy === "sizes" ? "single" : "same",
     largestHolders: largestHolders(request, parameters)
   })
 }

@@ -156,6 +156,7 @@ const budgetRefusal = (
     largestFreeBytes: Math.max(0, maxBytes - inUseBytes),
     maxBytes,
     suggestedMaxBytes: inUseBytes + allocatedBytes,
+    suggestedChunks: "same",
     largestHolders: [...state.residents]
       .map((resident) => ({
         tensor: `resident ${resident.dtype} [${resident.shape.join(", ")}]`,
