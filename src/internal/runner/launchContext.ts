@@ -7,7 +7,7 @@ import type { Context, ContextError } from "../../Callable.ts"
 import { InvalidArgument, ShapeMismatch, StaleRun } from "../../Errors.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
 import { Role } from "../core/plan.ts"
-import { isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
+import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import { Form } from "./bindings.ts"
 import { callWithDeadline } from "./calls.ts"
@@ -89,6 +89,15 @@ const write = (
   if (!state.settings.allowSharedViews && isShared(buffer)) {
     return Effect.fail(
       new InvalidArgument({ reason: "Shared", argument: name, detail: "is written from a view of shared memory" })
+    )
+  }
+  if (viewByteLength(view) === 0 && isDetached(buffer)) {
+    return Effect.fail(
+      new InvalidArgument({
+        reason: "Detached",
+        argument: name,
+        detail: "is written from a view that was transferred away"
+      })
     )
   }
   const byteCount = run.tables.byteCounts[parameter.index]!

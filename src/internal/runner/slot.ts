@@ -103,7 +103,7 @@ const readRun = (
     state.readingArguments = false
   }
   // Reading the arguments may have run code of the user's, so the runner may have been closed or configured meanwhile.
-  const outcome = tables instanceof RunTables ? slotRefusal(state, prepared.name) ?? tables : tables
+  const outcome = slotRefusal(state, prepared.name) ?? tables
   if (!(outcome instanceof RunTables)) {
     bindings.clear()
   }
