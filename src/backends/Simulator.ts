@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Bytes from "../Bytes.ts"
 import { type BackendUnavailable, InvalidConfiguration } from "../Errors.ts"
@@ -69,7 +70,7 @@ export interface Options {
   /** Whether the lanes run one after the other or beside each other. Defaults to `"serial"`. */
   readonly lanes?: "serial" | "overlap" | undefined
   readonly cost?: CostModel | undefined
-  /** The absolute path of the simulator's library. Defaults to the one that `npm run build:native` builds. */
+  /** The absolute path of the simulator's library. Defaults to the one that `make` builds in the package's `native`. */
   readonly libraryPath?: string | undefined
 }
 
@@ -152,14 +153,17 @@ export const layer = (
     const functions = yield* loadLibrary({
       backend: "simulator",
       path: options.libraryPath ??
-        fileURLToPath(new URL("../../native/build/libleasehold_simulator.so", import.meta.url)),
-      hint: "build it with `npm run build:native`, which needs a C compiler and make"
+        join(nativeFolder, "build", "libleasehold_simulator.so"),
+      hint: "build it with `make -C node_modules/leasehold/native`, or in a clone with `npm run build:native`"
     })
     const context = yield* NativeHostApi.open({ backend: "simulator", functions, settings, deviceIndex: 0 })
     return Context.make(HostApi, context.hostApi).pipe(
       Context.add(Simulator, { statistics: Effect.sync(() => statistics(context.statistics())) })
     )
   }))
+
+/** The C sources that come with the package, and what is built from them. */
+const nativeFolder = fileURLToPath(new URL("../../native", import.meta.url))
 
 const statistics = (counters: Readonly<Record<string, number>>): Statistics => {
   const counter = (name: string): number => counters[name] ?? 0

@@ -1,4 +1,4 @@
-/** Promise 14: no user input crashes the process; handles cannot be invented. The whole table is in badInputs.test.ts. */
+/** Promise 14: no user input crashes the process; handles cannot be invented. The whole table is in test/badInputs. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, FastCheck as fc } from "effect"
 import { Arg, type Callable, DeviceRunner } from "leasehold"

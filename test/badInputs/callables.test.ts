@@ -1,0 +1,244 @@
+/** Bad callables and kernels. */
+import { assert, it } from "@effect/vitest"
+import { Effect, type Scope } from "effect"
+import { Arg, Callable, type Errors, HostApi, Simulator } from "leasehold"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { inspect } from "node:util"
+import { onEveryForm } from "../utils/forms.ts"
+import { addSignature, kernel, native } from "../utils/kernels.ts"
+import { spoiled, temporaryFolder } from "../utils/libraries.ts"
+import { failsWith, vectors } from "../utils/programs.ts"
+import { type Attempt, onOneRunner, onRunner, refusedWith } from "./world.ts"
+
+const scratch = Arg.scratch("float32", [4])
+
+const badSignatures: ReadonlyArray<readonly [rows: string, what: string, signature: () => unknown]> = [
+  ["42", "an empty name", () => ({ "": scratch })],
+  ["42", "a name of 257 characters", () => ({ ["n".repeat(257)]: scratch })],
+  ["42", "a name of ten million characters", () => ({ ["n".repeat(10_000_000)]: scratch })],
+  ["23", "an element type that nobody knows", () => ({ x: { ...scratch, dtype: "float33" } })],
+  ["23", "an element type off the prototype", () => ({ x: { ...scratch, dtype: "toString" } })],
+  ["23", "no element type", () => ({ x: { ...scratch, dtype: undefined } })],
+  ["23", "a scalar of float16, which has no value in JavaScript", () => ({ x: { _tag: "Scalar", dtype: "float16" } })],
+  ["17", "a negative dimension", () => ({ x: { ...scratch, dims: [-1] } })],
+  ["18", "a dimension that is no whole number", () => ({ x: { ...scratch, dims: [1.5] } })],
+  ["19", "a dimension that is no number", () => ({ x: { ...scratch, dims: [Number.NaN] } })],
+  ["19", "null for a dimension", () => ({ x: { ...scratch, dims: [null] } })],
+  // oxlint-disable-next-line no-sparse-arrays -- a hole is what is tested
+  ["19", "a hole for a dimension", () => ({ x: { ...scratch, dims: [4, , 4] } })],
+  ["20", "a dimension of 2^53", () => ({ x: { ...scratch, dims: [2 ** 53] } })],
+  ["9", "a bigint for a dimension", () => ({ x: { ...scratch, dims: [4n] } })],
+  ["42", "an empty dimension name", () => ({ x: { ...scratch, dims: [""] } })],
+  ["21", "rank 9", () => ({ x: { ...scratch, dims: [1, 1, 1, 1, 1, 1, 1, 1, 1] } })],
+  ["21", "rank 65", () => ({ x: { ...scratch, dims: Array.from({ length: 65 }, () => 1) } })],
+  ["19", "a number for dimensions", () => ({ x: { ...scratch, dims: 4 } })],
+  ["19", "text for dimensions", () => ({ x: { ...scratch, dims: "batch" } })],
+  ["19", "scratch without dimensions", () => ({ x: { ...scratch, dims: undefined } })],
+  ["41", "a direction that nobody knows", () => ({ x: { ...scratch, _tag: "Outside" } })],
+  ["41", "no direction", () => ({ x: { dtype: "float32", dims: [4] } })],
+  ["41", "null for an argument", () => ({ x: null })],
+  ["41", "undefined for an argument", () => ({ x: undefined })],
+  ["41", "text for an argument", () => ({ x: "float32" })],
+  ["41", "null for a signature", () => null],
+  ["41", "undefined for a signature", () => undefined]
+]
+
+onEveryForm("bad callables", (form) => {
+  onOneRunner(form, "one by one", (check) => {
+    for (const [rows, what, make] of badSignatures) {
+      check(`row ${rows}: ${what} is refused as Signature`, (world) =>
+        Effect.gen(function*() {
+          const { untyped } = world
+          for (const execution of ["inline", "awaited"] as const) {
+            const callable = { ...native("test_nothing", {}, { execution }), signature: make() }
+            const attempts = [
+              untyped.load(callable),
+              untyped.run(callable, {}),
+              untyped.bind(callable, {}),
+              untyped.plan(callable, {})
+            ]
+            for (const attempt of attempts) {
+              yield* refusedWith(world, ["InvalidArgument", "Signature"], attempt, what)
+            }
+          }
+        }))
+    }
+  })
+
+  onRunner(
+    form,
+    "whatever is no callable is refused, and so are arguments in its place",
+    (world) =>
+      Effect.gen(function*() {
+        const { untyped } = world
+        for (const callable of [null, undefined, 7, "test_add", {}, [], () => undefined, vectors(4)]) {
+          const attempts = [
+            untyped.load(callable),
+            untyped.run(callable, vectors(4)),
+            untyped.bind(callable, vectors(4)),
+            untyped.plan(callable, vectors(4))
+          ]
+          for (const attempt of attempts) {
+            yield* refusedWith(world, ["InvalidArgument", "Signature"], attempt, inspect(callable))
+          }
+        }
+      })
+  )
+
+  onRunner(form, "a callable without a kernel for the backend is refused by name", (world) =>
+    Effect.gen(function*() {
+      const { runner } = world
+      const elsewhere = { backend: "cuda", symbol: "add" }
+      for (const kernels of [[], [elsewhere], [elsewhere, { backend: "Simulator", symbol: "test_add" }]]) {
+        const callable = Callable.native({ signature: addSignature, kernels, name: "nowhere" })
+        for (
+          const attempt of [runner.load(callable), runner.run(callable, vectors(4)), runner.bind(callable, vectors(4))]
+        ) {
+          const error = yield* refusedWith(world, ["InvalidArgument", "Backend"], attempt)
+          assert.include(error.message, "nowhere")
+          assert.include(error.message, "simulator")
+        }
+      }
+    }))
+
+  onRunner(form, "row 43: 65,537 arguments are refused as Signature", (world) =>
+    Effect.gen(function*() {
+      const names = Array.from({ length: 65_537 }, (_, index) => `t${index}`)
+      const many: Arg.Signature = Object.fromEntries(names.map((name) => [name, scratch]))
+      const callable = native("test_nothing", many)
+      yield* refusedWith(world, ["InvalidArgument", "Signature"], world.untyped.load(callable))
+      yield* refusedWith(world, ["InvalidArgument", "Signature"], world.untyped.run(callable, {}))
+    }))
+
+  onRunner(form, "row 43: four thousand tensors are fine", (world) =>
+    Effect.gen(function*() {
+      const shape = Object.fromEntries(
+        Array.from({ length: 4096 }, (_, index) => [`t${index}`, Arg.input("uint8", [1])] as const)
+      )
+      const args = Object.fromEntries(
+        Array.from({ length: 4096 }, (_, index) => [`t${index}`, Uint8Array.of(1)] as const)
+      )
+      yield* world.runner.run(native("test_nothing", shape), args)
+      assert.strictEqual((yield* world.runner.stats).runs.ended, 1)
+    }), { temporaryBuffer: { maxBytes: "2 MiB", alignmentBytes: 64 } })
+})
+
+const testKernels = kernel("test_add").library
+
+const launchFailure = (attempt: Attempt): Effect.Effect<Errors.LaunchFailed, never, Scope.Scope> =>
+  failsWith("LaunchFailed", attempt as Effect.Effect<unknown, Errors.LaunchFailed, Scope.Scope>)
+
+// A kernel is looked for by the backend, so its library and symbol are the one input that a call carries there.
+onEveryForm("bad kernels", (form) => {
+  onRunner(
+    form,
+    "rows 50 and 51: a library that cannot be loaded is named as LibraryNotLoaded, and may be mended",
+    (world) =>
+      Effect.gen(function*() {
+        const { runner, untyped } = world
+        const folder = yield* temporaryFolder
+        const text = join(folder, "text.so")
+        writeFileSync(text, "this is no library\n")
+        const libraries: ReadonlyArray<unknown> = [
+          "",
+          "kernels.so",
+          "./kernels.so",
+          "../kernels.so",
+          "~/kernels.so",
+          "file:///kernels.so",
+          `${testKernels}\0.evil`,
+          `/${"x".repeat(4096)}`,
+          `/${"x".repeat(300)}`,
+          "/no/such/library.so",
+          join(testKernels, "kernels.so"),
+          join(folder, "missing.so"),
+          folder,
+          text,
+          spoiled(testKernels, join(folder, "empty.so"), { byteCount: 0 }),
+          spoiled(testKernels, join(folder, "short.so"), { byteCount: 100 }),
+          spoiled(testKernels, join(folder, "foreign.so"), { machine: true }),
+          null,
+          undefined,
+          7,
+          {}
+        ]
+        for (const library of libraries) {
+          for (const execution of ["inline", "awaited"] as const) {
+            const broken = { backend: "simulator", symbol: "test_add", library }
+            const callable = Callable.native({ signature: addSignature, kernels: [broken], execution })
+            const args = vectors(4)
+            for (const attempt of [untyped.load(callable), untyped.run(callable, args), untyped.bind(callable, args)]) {
+              const { reason, sticky } = yield* launchFailure(attempt)
+              assert.deepStrictEqual([reason, sticky], ["LibraryNotLoaded", false], inspect(library))
+            }
+          }
+        }
+        assert.isEmpty(world.probe.calls.filter((call) => call.operation === "launch" || call.purpose === "stage"))
+        // The same path works once there is a library.
+        const library = spoiled(testKernels, join(folder, "missing.so"), {})
+        const kernels = [Simulator.kernel({ library, symbol: "test_add" })]
+        yield* runner.run(Callable.native({ signature: addSignature, kernels }), vectors(4))
+      })
+  )
+
+  onRunner(
+    form,
+    "row 53: a symbol that the library does not have is named as SymbolNotFound",
+    (world) =>
+      Effect.gen(function*() {
+        const { untyped } = world
+        for (
+          const symbol of [
+            "no_such_kernel",
+            "malloc",
+            "strlen",
+            "test_add\0",
+            "test_add\0x",
+            " test_add",
+            "x".repeat(5000)
+          ]
+        ) {
+          const { reason } = yield* launchFailure(untyped.run(native(symbol, addSignature), vectors(4)))
+          assert.strictEqual(reason, "SymbolNotFound", inspect(symbol.slice(0, 40)))
+        }
+      })
+  )
+
+  onRunner(
+    form,
+    "row 53: a symbol that is no text fails to load, a number that is an address of text included",
+    (world) =>
+      Effect.gen(function*() {
+        const text = Buffer.from("test_add\0")
+        const address = (yield* HostApi.HostApi).hostAddress(text)
+        for (const symbol of ["", null, undefined, {}, text, address, BigInt(address)]) {
+          const kernels = [{ ...kernel("test_add"), symbol: symbol as string }]
+          const callable = Callable.native({ signature: addSignature, kernels, name: "broken" })
+          const error = yield* failsWith("LaunchFailed", world.runner.run(callable, vectors(4)))
+          assert.include(["SymbolNotFound", "Argument"], error.reason)
+        }
+        assert.strictEqual(text.toString(), "test_add\0")
+      })
+  )
+
+  onRunner(
+    form,
+    "row 49: arguments that are not the kernel's are reported with the kernel's code",
+    (world) =>
+      Effect.gen(function*() {
+        for (const execution of ["inline", "awaited"] as const) {
+          const callable = native("test_add", { a: Arg.input("float32", ["n"]) }, { execution })
+          const error = yield* failsWith("LaunchFailed", world.runner.run(callable, { a: new Float32Array(4) }))
+          assert.deepStrictEqual([error.reason, error.deviceCode, error.sticky], ["Kernel", 1000, false])
+        }
+      })
+  )
+
+  it("row 50: a library can be named by a file URL, and by no other", () => {
+    const url = new URL("../native/build/libleasehold_test_kernels.so", import.meta.url)
+    assert.strictEqual(Simulator.kernel({ library: url, symbol: "test_add" }).library, fileURLToPath(url))
+    assert.throws(() => Simulator.kernel({ library: new URL("http://example.com/x.so"), symbol: "x" }))
+  })
+})
