@@ -122,8 +122,10 @@ it.scoped("two devices live in one program, under tags of one's own", () =>
     yield* one.run(add, vectors(4))
     assert.deepStrictEqual([(yield* one.stats).runs.begun, (yield* other.stats).runs.begun], [1, 0])
   }).pipe(
-    Effect.provide(DeviceRunner.layer().pipe(Layer.provide(Layer.fresh(device)))),
-    Effect.provide(Layer.scoped(Other, DeviceRunner.make()).pipe(Layer.provide(Layer.fresh(device))))
+    Effect.provide([
+      DeviceRunner.layer().pipe(Layer.provide(Layer.fresh(device))),
+      Layer.scoped(Other, DeviceRunner.make()).pipe(Layer.provide(Layer.fresh(device)))
+    ])
   ))
 
 it.effect("reads its options from the environment", () =>

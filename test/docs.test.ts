@@ -416,7 +416,7 @@ const failure = (
     const runner = yield* DeviceRunner.make({ temporaryBuffer: { maxBytes: "64 KiB" }, ...options.runner })
     const other = yield* DeviceRunner.make({ temporaryBuffer: { maxBytes: "64 KiB" } })
     return yield* Effect.flip(use({ runner, other, refuse: (refusal) => arm(armed, refusal) }))
-  })).pipe(Effect.provide(refusingDevice(armed)), Effect.provide(Simulator.layer(options.simulator)))
+  })).pipe(Effect.provide(Layer.provide(refusingDevice(armed), Simulator.layer(options.simulator))))
 }
 
 const kernels = (symbol: string) => [
@@ -641,8 +641,10 @@ const stateFailures = [
   failure(({ runner }) =>
     Effect.gen(function*() {
       const fiber = yield* Effect.fork(runner.run(prefill, prefillArgs(1)))
-      yield* Effect.repeat(Effect.yieldNow(), { until: () => Effect.runSync(runner.stats).device.stageCalls > 0 })
-      yield* Effect.sleep("20 millis")
+      const look = Effect.zipRight(Effect.yieldNow(), runner.stats)
+      yield* Effect.repeat(look, { until: (stats) => stats.device.stageCalls > 0 })
+      // Between staging and launching nothing is waited for: the launch has begun.
+      yield* Effect.repeatN(Effect.yieldNow(), 50)
       yield* Fiber.interrupt(fiber)
       yield* runner.run(prefill, prefillArgs(1))
     }), {

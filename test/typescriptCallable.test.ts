@@ -474,7 +474,7 @@ onEveryForm("callables in TypeScript", (form) => {
           launch: ({ read }) =>
             Effect.gen(function*() {
               yield* Deferred.succeed(started, undefined)
-              yield* Effect.never
+              return yield* Effect.never
             }).pipe(Effect.ensuring(
               Effect.gen(function*() {
                 events.push(`cleaning up, reading ${yield* reasonOf(read("a"))}`)

@@ -339,7 +339,7 @@ onEveryForm("bad arguments", (form) => {
             }
           })
           yield* runner.run(callable, args(runner.configure({ maxBytes: 8192 })))
-          yield* failsWith("ConfigureWhileActive", Fiber.join(started[0]!))
+          yield* Effect.asVoid(failsWith("ConfigureWhileActive", Fiber.join(started[0]!)))
           assert.strictEqual((yield* runner.stats).temporaryBuffer.maxBytes, 4096)
           const calls = yield* world.probe.during(
             failsWith("RunnerClosed", runner.run(callable, args(Scope.close(scope, Exit.void))))
