@@ -3,18 +3,10 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Logger, Scope, TestClock } from "effect"
 import { Arg, DeviceRunner, HostApi } from "leasehold"
 import { deviceOf, onEveryForm, runnerOf } from "./utils/forms.ts"
-import { add, addInline, addSignature, closeGate, gateWaiting, native, openGate } from "./utils/kernels.ts"
+import { gate, kernelRuns, settle, withGate } from "./utils/gated.ts"
+import { add, addInline, native, openGate } from "./utils/kernels.ts"
 import * as Probe from "./utils/probe.ts"
 import { assertNothingHeld, assertUsable, failsWith, vectors } from "./utils/programs.ts"
-
-const gate = native("test_gate", addSignature)
-
-const kernelRuns = Effect.repeat(Effect.yieldNow(), { until: () => gateWaiting() === 1 })
-
-const settle = Effect.repeatN(Effect.yieldNow(), 50)
-
-const withGate = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.zipRight(Effect.sync(closeGate), effect).pipe(Effect.ensuring(Effect.sync(openGate)))
 
 const frees = (calls: ReadonlyArray<Probe.Call>): number => calls.filter((call) => call.operation === "free").length
 

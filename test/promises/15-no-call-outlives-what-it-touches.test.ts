@@ -3,20 +3,10 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
 import { DeviceRunner, HostApi } from "leasehold"
 import { onEveryForm, runnerOf } from "../utils/forms.ts"
-import { addSignature, closeGate, gateWaiting, native, openGate } from "../utils/kernels.ts"
+import { gate, kernelRuns, settle, withGate } from "../utils/gated.ts"
+import { openGate } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertUsable, failsWith, vectors } from "../utils/programs.ts"
-
-const gate = native("test_gate", addSignature)
-
-/** Yields until the gate's kernel blocks on its thread. */
-const kernelRuns = Effect.repeat(Effect.yieldNow(), { until: () => gateWaiting() === 1 })
-
-/** Lets every fiber that can go on do so. */
-const settle = Effect.repeatN(Effect.yieldNow(), 50)
-
-const withGate = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.zipRight(Effect.sync(closeGate), effect).pipe(Effect.ensuring(Effect.sync(openGate)))
 
 onEveryForm("promise 15: no call outlives what it touches", (form) => {
   it.scoped("interrupting a run waits for the kernel, and releases nothing before it has ended", () =>

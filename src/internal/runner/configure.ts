@@ -94,6 +94,7 @@ const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, 
   const steps = bothFit ? makeThenFree(state, next) : freeThenMake(state, previous, next, wasReady)
   return state.operation(Effect.flatMap(Effect.exit(steps), (exit) => {
     settle(state, Exit.isSuccess(exit) || wasReady)
+    state.checkInvariants()
     return Effect.zipRight(state.logWarnings, Effect.mapError(exit, (error) => restated(state, error)))
   }))
 }

@@ -119,6 +119,8 @@ export class RunnerState {
   readonly hostTensors = new Set<HostRecord>()
   lifecycle: Lifecycle = configuring
   configuration: Configuration
+  /** How slices lie in the configuration of now. */
+  rules: SliceRules
   chunks: ReadonlyArray<Chunk> = []
   /** Grows for ever, whatever the allocators of the configurations count. */
   generation = 0
@@ -139,22 +141,20 @@ export class RunnerState {
     this.hostApi = hostApi
     this.settings = settings
     this.configuration = { ...settings.temporaryBuffer, maxBytes: 0, chunkBytes: [] }
+    this.rules = this.#rulesOf(this.configuration)
     this.allocator = new BumpAllocator([], [], this.rules)
   }
 
-  /** How slices lie in the configuration of now. */
-  get rules(): SliceRules {
-    return {
-      alignmentBytes: this.configuration.alignmentBytes,
-      granularityBytes: this.hostApi.traits.granularityBytes,
-      tailBytes: this.hostApi.traits.tailBytes
-    }
+  #rulesOf({ alignmentBytes }: Configuration): SliceRules {
+    const { granularityBytes, tailBytes } = this.hostApi.traits
+    return { alignmentBytes, granularityBytes, tailBytes }
   }
 
   /** Installs chunks. Plans point into the chunks of before, so they go. */
   install(configuration: Configuration, chunks: ReadonlyArray<Chunk>): void {
     assert(this.activeRun === undefined, "chunks are exchanged between runs")
     this.configuration = configuration
+    this.rules = this.#rulesOf(configuration)
     this.chunks = chunks
     this.allocator = new BumpAllocator(
       chunks.map((chunk) => chunk.address),
