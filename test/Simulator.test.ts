@@ -653,7 +653,7 @@ describe("a context that has ended", () => {
       Effect.gen(function*() {
         const { called, functions, pending } = fakeLibrary()
         const scope = yield* Scope.make()
-        const context = yield* NativeHostApi.open({ backend: "fake", functions, settings: "", deviceIndex: 0 }).pipe(
+        const context = yield* NativeHostApi.open({ backend: "fake", functions, settings: "", deviceIndex: 0, leavesThread: true }).pipe(
           Scope.extend(scope)
         )
         const { hostApi } = context
@@ -681,7 +681,7 @@ describe("a context that has ended", () => {
       const { called, functions, pending } = fakeLibrary()
       const scope = yield* Scope.make()
       yield* Scope.extend(
-        NativeHostApi.open({ backend: "fake", functions, settings: "", deviceIndex: 0 }),
+        NativeHostApi.open({ backend: "fake", functions, settings: "", deviceIndex: 0, leavesThread: true }),
         scope
       )
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))

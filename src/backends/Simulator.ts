@@ -43,7 +43,10 @@ export interface CostModel {
   readonly launch?: Duration.DurationInput | undefined
   readonly hostToDeviceBytesPerSecond?: number | undefined
   readonly deviceToHostBytesPerSecond?: number | undefined
-  /** `"real"` sleeps; `"virtual"` only counts, see `Statistics.clockNanos`. Defaults to `"real"`. */
+  /**
+   * `"real"` sleeps; `"virtual"` only counts, see `Statistics.clockNanos`, and never leaves the event loop's thread, so
+   * that calls end in the same order each time. Defaults to `"real"`.
+   */
   readonly clock?: "real" | "virtual" | undefined
 }
 
@@ -156,7 +159,13 @@ export const layer = (
         join(nativeFolder, "build", "libleasehold_simulator.so"),
       hint: "build it with `make -C node_modules/leasehold/native`, or in a clone with `npm run build:native`"
     })
-    const context = yield* NativeHostApi.open({ backend: "simulator", functions, settings, deviceIndex: 0 })
+    const context = yield* NativeHostApi.open({
+      backend: "simulator",
+      functions,
+      settings,
+      deviceIndex: 0,
+      leavesThread: options.cost?.clock !== "virtual"
+    })
     return Context.make(HostApi, context.hostApi).pipe(
       Context.add(Simulator, { statistics: Effect.sync(() => statistics(context.statistics())) })
     )

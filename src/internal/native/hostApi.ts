@@ -70,24 +70,28 @@ const emptyError = (): LastError => ({
   detail: ""
 })
 
-/** Opens a context in the scope. Closing the scope closes it, or abandons it where the device is lost or still busy. */
-export const open = (options: {
+interface OpenOptions {
   readonly backend: string
   readonly functions: Functions
   readonly settings: string
   readonly deviceIndex: number
-}): Effect.Effect<NativeContext, BackendUnavailable, Scope.Scope> =>
+  /**
+   * Whether long calls are made on worker threads. A device in virtual time never waits, and on the event loop's thread its
+   * calls end in the same order each time.
+   */
+  readonly leavesThread: boolean
+}
+
+/** Opens a context in the scope. Closing the scope closes it, or abandons it where the device is lost or still busy. */
+export const open = (options: OpenOptions): Effect.Effect<NativeContext, BackendUnavailable, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.suspend(() => openContext(options)),
     (context) => context.close
   )
 
-const openContext = (options: {
-  readonly backend: string
-  readonly functions: Functions
-  readonly settings: string
-  readonly deviceIndex: number
-}): Effect.Effect<NativeContext & { readonly close: Effect.Effect<void> }, BackendUnavailable> => {
+const openContext = (
+  options: OpenOptions
+): Effect.Effect<NativeContext & { readonly close: Effect.Effect<void> }, BackendUnavailable> => {
   const { backend, functions } = options
   const error = emptyError()
   const contextOut: Array<unknown> = [null]
@@ -114,7 +118,7 @@ const openContext = (options: {
       })
     )
   }
-  return Effect.succeed(describe(backend, functions, contextOut[0]))
+  return Effect.succeed(describe(backend, new Calls(functions, contextOut[0], options.leavesThread)))
 }
 
 /**
@@ -124,14 +128,23 @@ const openContext = (options: {
 class Calls {
   readonly functions: Functions
   readonly context: unknown
+  readonly leavesThread: boolean
   inFlightCount = 0
   lost = false
   ended = false
   #abandonWhenIdle = false
 
-  constructor(functions: Functions, context: unknown) {
+  constructor(functions: Functions, context: unknown, leavesThread: boolean) {
     this.functions = functions
     this.context = context
+    this.leavesThread = leavesThread
+  }
+
+  /** Makes a native call, off the event loop's thread where that is the way of the device. */
+  make(native: NativeFunction, args: ReadonlyArray<unknown>, touched: ReadonlyArray<unknown>): Effect.Effect<number> {
+    return this.leavesThread
+      ? callOffThread(native, args, touched)
+      : Effect.sync(() => Number(native(...args)))
   }
 
   /** Looks at a status that a call returned, and hands it on. */
@@ -149,7 +162,7 @@ class Calls {
       }
       this.inFlightCount += 1
       const native: NativeFunction = this.functions[name]
-      return Effect.map(callOffThread(native, [this.context, ...args], touched), (status) => {
+      return Effect.map(this.make(native, [this.context, ...args], touched), (status) => {
         this.inFlightCount -= 1
         this.#abandonIfIdle()
         return this.observe(status)
@@ -193,10 +206,9 @@ class Calls {
 
 const describe = (
   backend: string,
-  functions: Functions,
-  context: unknown
+  calls: Calls
 ): NativeContext & { readonly close: Effect.Effect<void> } => {
-  const calls = new Calls(functions, context)
+  const { context, functions } = calls
   const traits = readTraits(functions, context)
   const close = Effect.suspend(() => {
     // A context whose device is lost, or in which a call still runs past its deadline, is left alone.
@@ -204,7 +216,7 @@ const describe = (
     calls.ended = true
     return isAbandoned
       ? Effect.sync(() => calls.abandon())
-      : Effect.asVoid(callOffThread(functions.lh_context_close, [context], []))
+      : Effect.asVoid(calls.make(functions.lh_context_close, [context], []))
   })
   return {
     hostApi: {
