@@ -653,7 +653,13 @@ describe("a context that has ended", () => {
       Effect.gen(function*() {
         const { called, functions, pending } = fakeLibrary()
         const scope = yield* Scope.make()
-        const context = yield* NativeHostApi.open({ backend: "fake", functions, settings: "", deviceIndex: 0, leavesThread: true }).pipe(
+        const context = yield* NativeHostApi.open({
+          backend: "fake",
+          functions,
+          settings: "",
+          deviceIndex: 0,
+          leavesThread: true
+        }).pipe(
           Scope.extend(scope)
         )
         const { hostApi } = context

@@ -43,10 +43,7 @@ export interface CostModel {
   readonly launch?: Duration.DurationInput | undefined
   readonly hostToDeviceBytesPerSecond?: number | undefined
   readonly deviceToHostBytesPerSecond?: number | undefined
-  /**
-   * `"real"` sleeps; `"virtual"` only counts, see `Statistics.clockNanos`, and never leaves the event loop's thread, so
-   * that calls end in the same order each time. Defaults to `"real"`.
-   */
+  /** `"real"` sleeps; `"virtual"` only counts, see `Statistics.clockNanos`. Defaults to `"real"`. */
   readonly clock?: "real" | "virtual" | undefined
 }
 
@@ -73,6 +70,11 @@ export interface Options {
   /** Whether the lanes run one after the other or beside each other. Defaults to `"serial"`. */
   readonly lanes?: "serial" | "overlap" | undefined
   readonly cost?: CostModel | undefined
+  /**
+   * Where calls are made that may take long: `"worker"` leaves the event loop's thread; `"inline"` stays on it, so that a
+   * program takes the same steps in the same order each time, which fault sweeps rely on. Defaults to `"worker"`.
+   */
+  readonly longCalls?: "worker" | "inline" | undefined
   /** The absolute path of the simulator's library. Defaults to the one that `make` builds in the package's `native`. */
   readonly libraryPath?: string | undefined
 }
@@ -88,7 +90,8 @@ export const defaults = {
   tailBytes: 0,
   coalesceMaxBytes: 0,
   completion: "immediate",
-  lanes: "serial"
+  lanes: "serial",
+  longCalls: "worker"
 } as const satisfies Options
 
 /**
@@ -153,6 +156,7 @@ export const layer = (
 ): Layer.Layer<HostApi | Simulator, BackendUnavailable | InvalidConfiguration> =>
   Layer.scopedContext(Effect.gen(function*() {
     const settings = yield* settingsText(options)
+    const longCalls = yield* choice("longCalls", options.longCalls ?? defaults.longCalls, ["worker", "inline"])
     const functions = yield* loadLibrary({
       backend: "simulator",
       path: options.libraryPath ??
@@ -164,7 +168,7 @@ export const layer = (
       functions,
       settings,
       deviceIndex: 0,
-      leavesThread: options.cost?.clock !== "virtual"
+      leavesThread: longCalls === "worker"
     })
     return Context.make(HostApi, context.hostApi).pipe(
       Context.add(Simulator, { statistics: Effect.sync(() => statistics(context.statistics())) })

@@ -75,10 +75,7 @@ interface OpenOptions {
   readonly functions: Functions
   readonly settings: string
   readonly deviceIndex: number
-  /**
-   * Whether long calls are made on worker threads. A device in virtual time never waits, and on the event loop's thread its
-   * calls end in the same order each time.
-   */
+  /** Whether calls that may take long are made on worker threads. */
   readonly leavesThread: boolean
 }
 
