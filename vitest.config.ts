@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^leasehold$/, replacement: `${src}/index.ts` },
       { find: /^leasehold\/Simulator$/, replacement: `${src}/backends/Simulator.ts` },
+      { find: /^leasehold\/testing$/, replacement: `${src}/testing/index.ts` },
       { find: /^leasehold\/(.+)$/, replacement: `${src}/$1.ts` }
     ]
   },

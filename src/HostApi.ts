@@ -61,6 +61,15 @@ export const statusName = (status: number): string => statusNames.get(status) ??
 export const isSticky = (status: number): boolean => status === Status.DeviceLost || !statusNames.has(status)
 
 /**
+ * Whether a transfer that failed with this status may have moved bytes all the same. With any other status the table was
+ * refused as a whole.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const mayHaveMoved = (status: number): boolean => status === Status.TransferFailed || isSticky(status)
+
+/**
  * An operation of the seam failed. Runners turn it into one of their own errors; backends and decorators build it.
  *
  * @since 0.1.0
@@ -281,9 +290,12 @@ export interface Service {
    * neither detached nor resized.
    */
   readonly hostAddress: (view: ArrayBufferView) => number
-  /** Submits a table and waits for it. The whole table is checked before a byte moves. */
+  /**
+   * Submits a table and waits for it. The whole table is checked before a byte moves: only failures that `mayHaveMoved` is
+   * true of can leave it half done.
+   */
   readonly submit: (lane: Lane, transfers: Transfers, origin: Origin) => Effect.Effect<void, HostApiError>
-  /** Copies staged bytes to host views, within one synchronous stretch. */
+  /** Copies staged bytes to host views, within one synchronous stretch. Fails as `submit` does. */
   readonly collect: (transfers: Transfers, origin: Origin) => Effect.Effect<void, HostApiError>
   readonly loadKernel: (kernel: Kernel, origin: Origin) => Effect.Effect<KernelHandle, HostApiError>
   /** Launches a kernel and waits for it. */

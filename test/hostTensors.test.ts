@@ -288,7 +288,9 @@ onEveryForm("host tensors", (form) => {
         assert.strictEqual(error.hostOutputs, "indeterminate")
         probe.fail({ operation: "submit", purpose: "copyBack", status: Status.TransferFailed })
         const plain = yield* failsWith("TransferFailed", runner.run(callable, { ...vectors(4), a: c }))
-        assert.strictEqual(plain.hostOutputs, "unchanged")
+        // A copy into staging has not touched the view yet; one straight into it may have.
+        const staged = form.late
+        assert.strictEqual(plain.hostOutputs, staged ? "unchanged" : "indeterminate")
       }
       yield* assertUsable
       yield* assertNothingHeld

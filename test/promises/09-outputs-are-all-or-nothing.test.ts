@@ -1,7 +1,8 @@
 /** Promise 9: host outputs are all or nothing; host tensors are the named exception. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Effect, Exit, Layer } from "effect"
 import { Arg, DeviceRunner, HostApi } from "leasehold"
+import { FaultInjection } from "leasehold/testing"
 import { onEveryForm, runnerOf } from "../utils/forms.ts"
 import { native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
@@ -78,7 +79,38 @@ onEveryForm("promise 9: host outputs are all or nothing", (form) => {
       yield* assertUsable
     }).pipe(Effect.provide(runnerOf(form))))
 
-  it.scoped("a failed run says what is indeterminate: host tensors, and residents that it may write", () =>
+  it.scoped("a copy back that fails after it has written a view says that outputs are indeterminate", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      const injection = yield* FaultInjection.FaultInjection
+      const callable = native("test_scale", two)
+      yield* runner.load(callable)
+      const operation = form.late ? "collect" : "submit"
+      yield* injection.arm({
+        where: { operation, purpose: "copyBack" },
+        fault: FaultInjection.fail(Status.TransferFailed),
+        when: "after"
+      })
+      const written = fresh()
+      const failed = yield* failsWith("TransferFailed", runner.run(callable, written))
+      assert.strictEqual(failed.hostOutputs, "indeterminate")
+      assert.notDeepEqual(written.y, untouched.y)
+      // A table that is refused before a byte moves is another matter.
+      yield* injection.arm({
+        where: { operation, purpose: "copyBack" },
+        fault: FaultInjection.fail(Status.InvalidArgument)
+      })
+      const refused = fresh()
+      const unchanged = yield* failsWith("TransferFailed", runner.run(callable, refused))
+      assert.strictEqual(unchanged.hostOutputs, "unchanged")
+      assert.deepStrictEqual(refused.y, untouched.y)
+    }).pipe(Effect.provide(
+      DeviceRunner.layer({ temporaryBuffer: { maxBytes: "64 KiB" } }).pipe(
+        Layer.provideMerge(FaultInjection.layer().pipe(Layer.provide(form.layer())))
+      )
+    )))
+
+  it.scoped("a failed run says what is indeterminate: outputs, and residents that it may write", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
       const probe = yield* Probe.Probe
@@ -90,7 +122,7 @@ onEveryForm("promise 9: host outputs are all or nothing", (form) => {
         y: Arg.output("float32", ["n"])
       })
       const x = Float32Array.of(1, 2)
-      const steps = [["launch", "unchanged"], ["copyBack", "unchanged"]] as const
+      const steps = [["launch", "unchanged"], ["copyBack", form.late ? "unchanged" : "indeterminate"]] as const
       for (const [step, hostOutputs] of steps) {
         probe.fail(
           step === "launch"

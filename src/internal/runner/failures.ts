@@ -2,7 +2,7 @@
  * Turning a device's failure into the error that a caller acts on. Errors are built here, on failure only.
  */
 import { DeviceFailed, DeviceOutOfMemory, InvalidArgument, LaunchFailed, TransferFailed } from "../../Errors.ts"
-import { type HostApiError, isSticky, Status } from "../../HostApi.ts"
+import { type HostApiError, isSticky, mayHaveMoved, Status } from "../../HostApi.ts"
 import { Role } from "../core/plan.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import { Form } from "./bindings.ts"
@@ -69,7 +69,9 @@ export const transferFailure = (
   table: ViewTable
 ): TransferFailed | InvalidArgument => {
   const aftermath = {
-    hostOutputs: step === "copyBack" && writesHostTensors(run) ? "indeterminate" as const : "unchanged" as const,
+    hostOutputs: step === "copyBack" && (writesHostTensors(run) || (table.touchesViews && mayHaveMoved(error.status)))
+      ? "indeterminate" as const
+      : "unchanged" as const,
     // Once the launch has been, a kernel may have written every resident that it may write.
     indeterminateResidents: step === "copyBack" ? [...run.prepared.readWriteResidents] : []
   }

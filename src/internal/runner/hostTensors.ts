@@ -17,14 +17,18 @@ import { call, release } from "./calls.ts"
 import { deviceFailure } from "./failures.ts"
 import { type HostRecord, makeHost } from "./handles.ts"
 import { releaseFailed } from "./leases.ts"
-import { checkShape } from "./residents.ts"
+import { checkShape, describeTensor } from "./residents.ts"
 import type { RunnerState } from "./state.ts"
 import { makeView } from "./views.ts"
 
 /** Why a host tensor cannot be had. */
 export type AllocateHostError = InvalidArgument | DeviceOutOfMemory | DeviceFailed | RunnerClosed | RunnerPoisoned
 
-const origin: Origin = { purpose: "hostTensor", runId: 0, names: ["host tensor"] }
+const originOf = (tensor: Pick<HostRecord, "dtype" | "shape">): Origin => ({
+  purpose: "hostTensor",
+  runId: 0,
+  names: [describeTensor(tensor)]
+})
 
 export const allocateHostTensor = <D extends DType>(
   state: RunnerState,
@@ -70,16 +74,17 @@ const acquire = (
       }
       return byteCount === 0
         ? Effect.sync(made)
-        : state.operation(Effect.map(call(state, state.hostApi.hostRegister(buffer, origin)), made)).pipe(
-          Effect.mapError((error) => deviceFailure(state, error)),
-          // The runner may have been closed meanwhile, and may have released what it found.
-          Effect.tap((record) => {
-            const changed = state.refusal("allocateHost")
-            return changed === undefined
-              ? Effect.void
-              : Effect.zipRight(releaseHostTensor(state, record), Effect.fail(changed))
-          })
-        )
+        : state.operation(Effect.map(call(state, state.hostApi.hostRegister(buffer, originOf({ dtype, shape }))), made))
+          .pipe(
+            Effect.mapError((error) => deviceFailure(state, error)),
+            // The runner may have been closed meanwhile, and may have released what it found.
+            Effect.tap((record) => {
+              const changed = state.refusal("allocateHost")
+              return changed === undefined
+                ? Effect.void
+                : Effect.zipRight(releaseHostTensor(state, record), Effect.fail(changed))
+            })
+          )
     })
   })
 
@@ -123,7 +128,7 @@ const unregister = (state: RunnerState, record: HostRecord): Effect.Effect<void>
     record.byteCount === 0 || state.isPoisoned
       ? Effect.void
       : Effect.map(
-        release(state, "hostUnregister", state.hostApi.hostUnregister(record.buffer, origin)),
+        release(state, "hostUnregister", state.hostApi.hostUnregister(record.buffer, originOf(record))),
         (status) => {
           if (status !== Status.Ok) {
             state.quarantine(record.byteCount, "host")

@@ -15,8 +15,7 @@ import {
   ShapeMismatch,
   type TransferFailed
 } from "../../Errors.ts"
-import type { Origin } from "../../HostApi.ts"
-import { Status } from "../../HostApi.ts"
+import { mayHaveMoved, type Origin, Status } from "../../HostApi.ts"
 import type { HostTensor } from "../../HostTensor.ts"
 import type { MoveError, ResidentTensor } from "../../ResidentTensor.ts"
 import { boundedCopy } from "../boundedCopy.ts"
@@ -83,7 +82,11 @@ export const allocateResident = <D extends DType>(
     (record) => handle(state, record, dtype)
   )
 
-const residentOrigin = (purpose: Origin["purpose"]): Origin => ({ purpose, runId: 0, names: ["resident"] })
+/** A tensor that has no name of its own, as origins and errors call it. */
+export const describeTensor = (tensor: { readonly dtype: DType; readonly shape: ReadonlyArray<number> }): string =>
+  `${tensor.dtype} [${tensor.shape.join(", ")}]`
+
+const residentOrigin = (purpose: Origin["purpose"], name: string): Origin => ({ purpose, runId: 0, names: [name] })
 
 const acquire = (
   state: RunnerState,
@@ -125,7 +128,12 @@ const acquire = (
     }
     return allocatedBytes === 0
       ? Effect.sync(() => record(0 as DevicePtr.DevicePtr))
-      : state.operation(Effect.map(Effect.onError(mallocCleared(state, allocatedBytes), () => giveBack), record)).pipe(
+      : state.operation(
+        Effect.map(
+          Effect.onError(mallocCleared(state, allocatedBytes, describeTensor({ dtype, shape })), () => giveBack),
+          record
+        )
+      ).pipe(
         // The runner may have been closed meanwhile, and may have released what it found.
         Effect.tap((made) => {
           const changed = state.refusal("allocate")
@@ -159,7 +167,7 @@ const budgetRefusal = (
     suggestedChunks: "same",
     largestHolders: [...state.residents]
       .map((resident) => ({
-        tensor: `resident ${resident.dtype} [${resident.shape.join(", ")}]`,
+        tensor: `resident ${describeTensor(resident)}`,
         byteCount: resident.allocatedBytes
       }))
       .toSorted((left, right) => right.byteCount - left.byteCount)
@@ -169,20 +177,21 @@ const budgetRefusal = (
 
 const mallocCleared = (
   state: RunnerState,
-  allocatedBytes: number
+  allocatedBytes: number,
+  name: string
 ): Effect.Effect<DevicePtr.DevicePtr, DeviceOutOfMemory | DeviceFailed | TransferFailed> =>
   Effect.gen(function*() {
     const address = yield* call(
       state,
-      state.hostApi.malloc(allocatedBytes, state.rules.alignmentBytes, residentOrigin("resident"))
+      state.hostApi.malloc(allocatedBytes, state.rules.alignmentBytes, residentOrigin("resident", name))
     ).pipe(
       Effect.mapError((error) =>
         allocationFailure(state, error, { purpose: "a resident", requestedBytes: allocatedBytes })
       )
     )
     state.counters.mallocs += 1
-    yield* clearMemory(state, address, allocatedBytes, residentOrigin("clear")).pipe(
-      Effect.onError(() => freeResident(state, address, allocatedBytes))
+    yield* clearMemory(state, address, allocatedBytes, residentOrigin("clear", name)).pipe(
+      Effect.onError(() => freeResident(state, address, allocatedBytes, name))
     )
     return address
   }).pipe(Effect.uninterruptible)
@@ -204,14 +213,16 @@ export const clearMemory = (
 const freeResident = (
   state: RunnerState,
   address: DevicePtr.DevicePtr,
-  allocatedBytes: number
+  allocatedBytes: number,
+  name: string
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (state.isPoisoned) {
       state.quarantine(allocatedBytes, "residents")
       return Effect.void
     }
-    return Effect.map(release(state, "free", state.hostApi.free(address, residentOrigin("resident"))), (status) => {
+    const origin = residentOrigin("resident", name)
+    return Effect.map(release(state, "free", state.hostApi.free(address, origin)), (status) => {
       if (status === Status.Ok) {
         state.counters.frees += 1
       } else {
@@ -232,7 +243,7 @@ export const releaseResident = (state: RunnerState, record: ResidentRecord): Eff
       Effect.zipRight(
         record.allocatedBytes === 0
           ? Effect.void
-          : state.gate.through(freeResident(state, record.address, record.allocatedBytes))
+          : state.gate.through(freeResident(state, record.address, record.allocatedBytes, describeTensor(record)))
       ),
       Effect.zipRight(Effect.sync(() => {
         state.residents.delete(record)
@@ -300,7 +311,7 @@ const explain = (
       error,
       single.purpose,
       "resident",
-      single.owned && single.purpose === "download" ? "indeterminate" : "unchanged"
+      single.purpose === "download" && (single.owned || mayHaveMoved(error.status)) ? "indeterminate" : "unchanged"
     )
 
 const closedHandle = (purpose: string): InvalidArgument =>

@@ -49,6 +49,11 @@ export class ViewTable implements Transfers {
     return this.table.count
   }
 
+  /** Whether an entry reads or writes a view of the host. */
+  get touchesViews(): boolean {
+    return this.#views.length > 0
+  }
+
   /**
    * Appends an entry. `view` and `lease` name the tensors whose host and device addresses take the place of the entry's
    * own: `lease` moves with the run's leases, by an offset inside the slice.

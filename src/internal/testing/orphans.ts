@@ -1,0 +1,57 @@
+/**
+ * What a fault made a program lose sight of: memory that was allocated although the allocation failed, and memory that was
+ * not released although the program did what it could. It is released behind the program's back.
+ */
+import * as Effect from "effect/Effect"
+import type { DevicePtr } from "../../DevicePtr.ts"
+import type { HostApiError, Origin, Service } from "../../HostApi.ts"
+import { isRelease, type Operation } from "./operations.ts"
+
+const origin = (operation: Operation): Origin => ({
+  purpose: operation.purpose,
+  runId: operation.runId,
+  names: operation.names
+})
+
+export class Orphans {
+  readonly #api: Service
+  readonly #held = new Map<number | SharedArrayBuffer, Effect.Effect<void, HostApiError>>()
+
+  constructor(api: Service) {
+    this.#api = api
+  }
+
+  /** Takes in what an operation allocated and kept from the program, or did not release. */
+  add(operation: Operation): void {
+    switch (operation.kind) {
+      case "malloc":
+      case "free":
+        this.#held.set(operation.address, this.#api.free(operation.address as DevicePtr, origin(operation)))
+        break
+      case "hostMalloc":
+      case "hostFree":
+        this.#held.set(operation.address, this.#api.hostFree(operation.address, origin(operation)))
+        break
+      case "hostRegister":
+      case "hostUnregister":
+        this.#held.set(operation.buffer!, this.#api.hostUnregister(operation.buffer!, origin(operation)))
+        break
+      default:
+        break
+    }
+  }
+
+  /** An operation released something after all. */
+  released(operation: Operation): void {
+    if (isRelease(operation.kind)) {
+      this.#held.delete(operation.buffer ?? operation.address)
+    }
+  }
+
+  /** Releases all that is held. */
+  readonly free: Effect.Effect<void> = Effect.suspend(() => {
+    const held = [...this.#held.values()]
+    this.#held.clear()
+    return Effect.forEach(held, Effect.exit, { discard: true })
+  })
+}

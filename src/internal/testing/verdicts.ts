@@ -1,0 +1,226 @@
+/**
+ * Verdicts: what is wrong with a trial, given the clean one.
+ */
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+import { describe } from "../../testing/Ledger.ts"
+import { describeOperation } from "./book.ts"
+import { type Case, mustBeReported } from "./cases.ts"
+import type { Trial } from "./trial.ts"
+import type { WatchedRun } from "./watchedRunner.ts"
+
+export const verdicts = [
+  "Swallowed",
+  "Leaked",
+  "DoubleReleased",
+  "EndedTwice",
+  "NeverEnded",
+  "UsedAfterRelease",
+  "CalledAfterLoss",
+  "NotReusable",
+  "OutputsTouched",
+  "ForeignBytes",
+  "InvariantBroken",
+  "Nondeterministic",
+  "Stuck"
+] as const
+export type Verdict = (typeof verdicts)[number]
+
+export interface Finding {
+  readonly verdict: Verdict
+  /** A sentence. */
+  readonly detail: string
+}
+
+export interface Judging {
+  /** Whether the program may go on after a fault as if nothing had happened. */
+  readonly mayRecover: boolean
+  /** Whether the undisturbed program gives the same outputs each time. */
+  readonly comparesOutputs: boolean
+}
+
+/** Everything that is wrong with a trial. */
+export const judge = (trial: Trial, clean: Trial, tried: Case, judging: Judging): ReadonlyArray<Finding> => [
+  ...stuck(trial),
+  ...swallowed(trial, tried, judging),
+  ...leaked(trial),
+  ...breaches(trial),
+  ...runsEnded(trial),
+  ...reusable(trial, clean, tried),
+  ...outputs(trial, clean, tried, judging),
+  ...invariant(trial)
+]
+
+const found = (condition: boolean, verdict: Verdict, detail: () => string): ReadonlyArray<Finding> =>
+  condition ? [{ verdict, detail: detail() }] : []
+
+const stuck = (trial: Trial): ReadonlyArray<Finding> =>
+  found(trial.exit === undefined, "Stuck", () =>
+    trial.ledger.inFlight.length === 0
+      ? "the program did not end, and nothing was left to do"
+      : `the program did not end; in flight: ${trial.ledger.inFlight.map(({ operation }) => operation).join(", ")}`)
+
+const swallowed = (trial: Trial, tried: Case, { mayRecover }: Judging): ReadonlyArray<Finding> =>
+  tried.faults.flatMap((point, index) => {
+    const { kind, target } = point
+    if (trial.fired[index] !== true || trial.exit === undefined || kind === "lie" || kind === "hang") {
+      return []
+    }
+    if (mustBeReported(point)) {
+      return found(
+        Exit.isSuccess(trial.exit) && !mayRecover,
+        "Swallowed",
+        () => `${target} failed with ${kind}, and the program succeeded`
+      )
+    }
+    // A release that fails does not fail the program, but the runner has to count it.
+    return found(
+      trial.stats !== undefined && trial.stats.releaseFailures === 0,
+      "Swallowed",
+      () => `${target} failed with ${kind}, and the runner did not count it`
+    )
+  })
+
+/** Memory that is held in the end. A lost device, or one in which a call hangs, is left alone. */
+const leaked = ({ hangingCount, ledger, leftOpen }: Trial): ReadonlyArray<Finding> => {
+  if (ledger.isLost || hangingCount > 0) {
+    return []
+  }
+  const held = ledger.allocations.filter(({ state }) => state === "held")
+  return [
+    ...found(
+      leftOpen.length > 0,
+      "Leaked",
+      () => `still held when the program had ended: ${leftOpen.map(describe).join("; ")}`
+    ),
+    ...found(
+      held.length > 0,
+      "Leaked",
+      () => `still held after everything has closed: ${held.map(describe).join("; ")}`
+    )
+  ]
+}
+
+const breaches = ({ ledger, stats }: Trial): ReadonlyArray<Finding> =>
+  // Of several runners on one host API each learns of a loss by itself.
+  ledger.breaches.filter(({ verdict }) => verdict !== "CalledAfterLoss" || stats !== undefined)
+
+const runsEnded = ({ leftActiveCount, operations, stats }: Trial): ReadonlyArray<Finding> =>
+  stats === undefined ? [] : [
+    ...found(
+      leftActiveCount > 0,
+      "NeverEnded",
+      () => `a run was active when the program had ended; its last operation was ${lastOfRun(operations)}`
+    ),
+    ...found(
+      stats.runs.ended > stats.runs.begun,
+      "EndedTwice",
+      () => `${stats.runs.begun} runs have begun and ${stats.runs.ended} ended`
+    ),
+    ...found(
+      stats.runs.ended < stats.runs.begun || stats.runs.active > 0,
+      "NeverEnded",
+      () => `${stats.runs.begun} runs have begun and ${stats.runs.ended} ended; ${stats.runs.active} are active`
+    )
+  ]
+
+const lastOfRun = (operations: Trial["operations"]): string => {
+  const last = operations.findLast(({ runId }) => runId > 0)
+  return last === undefined ? "none" : describeOperation(last)
+}
+
+const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Finding> => {
+  const { usability } = trial
+  if (usability?._tag !== "Refused") {
+    return []
+  }
+  // Known already as a run that never ended.
+  if (trial.leftActiveCount > 0) {
+    return []
+  }
+  const isSame = clean.usability?._tag === "Refused" && clean.usability.error === usability.error
+  const hung = tried.faults.some(({ kind }, index) => kind === "hang" && trial.fired[index] === true)
+  const isKnownState = (usability.error === "RunnerPoisoned" && (trial.ledger.isLost || hung)) ||
+    (usability.error === "RunnerUnconfigured" && tried.faults.length > 0 && hasChunkFault(trial, tried))
+  return [
+    ...found(
+      !isSame && !isKnownState,
+      "NotReusable",
+      () => `a run after the program was refused: ${usability.error}: ${usability.detail}`
+    ),
+    ...found(
+      isKnownState && trial.usabilityOperationCount > 0,
+      "CalledAfterLoss",
+      () =>
+        `the runner refused a run with ${usability.error}, but made ${trial.usabilityOperationCount} operations for it`
+    )
+  ]
+}
+
+/** Whether a fault may have hit the making or clearing of chunks, which is the one reason to be unconfigured. */
+const hasChunkFault = (trial: Trial, tried: Case): boolean =>
+  tried.faults.some(({ operation, persistence }, index) =>
+    trial.fired[index] === true &&
+    trial.operations.slice(operation, persistence === "once" ? operation + 1 : undefined).some(({ purpose }) =>
+      purpose === "chunk" || purpose === "clear"
+    )
+  )
+
+const outputs = (
+  trial: Trial,
+  clean: Trial,
+  tried: Case,
+  { comparesOutputs }: Judging
+): ReadonlyArray<Finding> => {
+  if (tried.faults.some(({ kind }) => kind === "lie")) {
+    return []
+  }
+  const expected = clean.observations.runs.filter(({ outcome }) => outcome === "succeeded")
+  const findings: Array<Finding> = []
+  // After the first run that did not succeed a program may go another way, and compute something else.
+  let isUndisturbed = true
+  for (const [index, run] of trial.observations.runs.entries()) {
+    const isExpected = expected.some((other) => hasSameOutputs(run, other))
+    // An interruption that arrives after the copy back ends the fiber interrupted, with whole outputs.
+    const isWhole = run.outcome === "interrupted" && (isExpected || !comparesOutputs || !isUndisturbed)
+    if (run.touched.length > 0 && !isWhole) {
+      findings.push({
+        verdict: "OutputsTouched",
+        detail: `run ${index} has ${run.outcome}, and changed ${run.touched.map((name) => `"${name}"`).join(", ")}`
+      })
+    }
+    if (comparesOutputs && isUndisturbed && run.outcome === "succeeded" && !isExpected) {
+      findings.push({ verdict: "ForeignBytes", detail: `run ${index} gave bytes that no undisturbed run gives` })
+    }
+    isUndisturbed = isUndisturbed && run.outcome === "succeeded"
+  }
+  return findings
+}
+
+const hasSameOutputs = (left: WatchedRun, right: WatchedRun): boolean =>
+  left.outputs.size === right.outputs.size &&
+  [...left.outputs].every(([name, bytes]) => {
+    const other = right.outputs.get(name)
+    return other?.byteLength === bytes.byteLength && bytes.every((byte, index) => byte === other[index])
+  })
+
+const invariant = (trial: Trial): ReadonlyArray<Finding> =>
+  trial.invariant === undefined || Exit.isSuccess(trial.invariant) ? [] : [{
+    verdict: "InvariantBroken",
+    detail: Cause.pretty(trial.invariant.cause).split("\n")[0]!
+  }]
+
+/** Whether two clean trials took the same way. */
+export const isSameWay = (left: Trial, right: Trial): boolean =>
+  left.rootSteps.length === right.rootSteps.length &&
+  left.taskCount === right.taskCount &&
+  left.operations.length === right.operations.length &&
+  left.operations.every((operation, index) => {
+    const other = right.operations[index]!
+    return operation.kind === other.kind && operation.purpose === other.purpose && operation.runId === other.runId
+  })
+
+/** Whether two clean trials gave the same outputs. */
+export const hasSameResults = (left: Trial, right: Trial): boolean =>
+  left.observations.runs.length === right.observations.runs.length &&
+  left.observations.runs.every((run, index) => hasSameOutputs(run, right.observations.runs[index]!))
