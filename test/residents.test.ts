@@ -510,7 +510,7 @@ onEveryForm("residents", (form) => {
         for (
           const [step, move, hostOutputs] of [
             ["upload", resident.upload(new Uint8Array(16)), "unchanged"],
-            ["download", resident.download(target), "indeterminate"],
+            ["download", resident.download(target), form.late ? "unchanged" : "indeterminate"],
             ["download", resident.download(host), "indeterminate"]
           ] as const
         ) {

@@ -15,7 +15,7 @@ import {
   ShapeMismatch,
   type TransferFailed
 } from "../../Errors.ts"
-import { mayHaveMoved, type Origin, Status } from "../../HostApi.ts"
+import { type Origin, Status } from "../../HostApi.ts"
 import type { HostTensor } from "../../HostTensor.ts"
 import type { MoveError, ResidentTensor } from "../../ResidentTensor.ts"
 import { boundedCopy } from "../boundedCopy.ts"
@@ -28,7 +28,7 @@ import { call, release } from "./calls.ts"
 import { allocationFailure, moveFailure } from "./failures.ts"
 import { makeResident, openHost, type ResidentRecord } from "./handles.ts"
 import { releaseFailed } from "./leases.ts"
-import { checkInlineSize, moveBytes } from "./singleMove.ts"
+import { checkInlineSize, mayHaveWritten, moveBytes } from "./singleMove.ts"
 import type { RunnerState } from "./state.ts"
 
 /** Why a resident tensor cannot be had. */
@@ -291,12 +291,13 @@ const move = <D extends DType>(
     return state.gate.through(Effect.suspend((): Effect.Effect<void, MoveError> => {
       const changed = state.refusal(purpose) ?? (record.closed ? closedHandle(purpose) : undefined)
       return changed === undefined
-        ? Effect.mapError(call(state, moveBytes(state, single)), (error) => explain(error, single))
+        ? Effect.mapError(call(state, moveBytes(state, single)), (error) => explain(state, error, single))
         : Effect.fail(changed)
     }))
   })
 
 const explain = (
+  state: RunnerState,
   error: Parameters<typeof moveFailure>[0],
   single: {
     readonly purpose: "upload" | "download"
@@ -311,7 +312,7 @@ const explain = (
       error,
       single.purpose,
       "resident",
-      single.purpose === "download" && (single.owned || mayHaveMoved(error.status)) ? "indeterminate" : "unchanged"
+      mayHaveWritten(state, single, error) ? "indeterminate" : "unchanged"
     )
 
 const closedHandle = (purpose: string): InvalidArgument =>

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { InvalidArgument } from "../../Errors.ts"
-import type { HostApiError, Origin, Purpose, Transfers } from "../../HostApi.ts"
+import { type HostApiError, mayHaveMoved, type Origin, type Purpose, type Transfers } from "../../HostApi.ts"
 import { TransferKind, TransferTable } from "../core/transferTable.ts"
 import { isResizable, viewBuffer, viewByteLength } from "../hostViews.ts"
 import type { RunnerState } from "./state.ts"
@@ -35,13 +35,28 @@ export const checkInlineSize = (
   })
 }
 
+/** Whether a move goes through staging, because its view can be touched in one synchronous stretch only. */
+const isStaged = (state: RunnerState, move: Pick<SingleMove, "owned">): boolean =>
+  !state.hostApi.traits.answersAtOnce && !move.owned
+
+/**
+ * Whether a download that failed may have written its view in part. A host tensor is the device's to write whatever goes
+ * wrong; a plain view is written by the one call that names it.
+ */
+export const mayHaveWritten = (
+  state: RunnerState,
+  move: Pick<SingleMove, "purpose" | "owned">,
+  error: HostApiError
+): boolean =>
+  move.purpose === "download" &&
+  (move.owned || (mayHaveMoved(error.status) && (!isStaged(state, move) || error.operation === "collect")))
+
 /** Copies a view to the device, or the device's bytes to a view. The caller has entered the gate. */
 export const moveBytes = (state: RunnerState, move: SingleMove): Effect.Effect<void, HostApiError> => {
   const inwards = move.purpose === "upload" || move.purpose === "write"
-  const direct = state.hostApi.traits.answersAtOnce || move.owned
   const origin: Origin = { purpose: move.purpose, runId: move.runId, names: [move.name] }
   return Effect.suspend(() => {
-    if (direct) {
+    if (!isStaged(state, move)) {
       return state.hostApi.submit(inwards ? "in" : "out", directTable(state, move, inwards), origin)
     }
     return inwards
