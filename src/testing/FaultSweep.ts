@@ -16,20 +16,20 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { HostApi, type Service as HostApiService } from "../HostApi.ts"
-import {
-  type Case,
-  type FaultKind,
-  type Form,
-  format,
-  type InterruptPoint,
-  parse,
-  type Persistence
-} from "../internal/testing/cases.ts"
+import { type Case, type FaultKind, type Form, format, parse, type Persistence } from "../internal/testing/cases.ts"
 import * as Pages from "../internal/testing/report.ts"
 import { shrink } from "../internal/testing/shrink.ts"
 import * as Sweep from "../internal/testing/sweep.ts"
 import { run as runTrial, type Subject } from "../internal/testing/trial.ts"
 import { judge, type Verdict } from "../internal/testing/verdicts.ts"
+
+/**
+ * Where a program is interrupted; see `Options`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Interruptions = Sweep.Interruptions
 
 export type {
   /**
@@ -95,11 +95,17 @@ export interface Options<R, LE, BE> {
   /** Defaults to `"once"` and `"always"`. */
   readonly persistences?: ReadonlyArray<Persistence> | undefined
   /**
-   * Where the program is interrupted: at `"every"` step, which Leasehold itself passes, or at `"reachable"` ones, the places
-   * where a fiber waits or yields anyway, for programs with parts that were not made for the former. Defaults to
-   * `["every"]`.
+   * Where the program is interrupted. Defaults to `["every"]`.
+   *
+   * - `"every"`: at every step, which Leasehold itself passes.
+   * - `"runner"`: at every step within a method of the runner, and nowhere else.
+   * - `"reachable"`: wherever a fiber waits or yields anyway.
+   *
+   * Not everything was made for the first. Operators of Effect 3 that run several fibers at once (`all` with
+   * `concurrency`, `race`) never end where they are interrupted at some of their own steps, and the sweep says `Stuck`.
+   * For programs with such parts take `["runner", "reachable"]`.
    */
-  readonly interruptions?: ReadonlyArray<InterruptPoint["mode"]> | undefined
+  readonly interruptions?: ReadonlyArray<Interruptions> | undefined
   /** The share of pairs of a fault and an interruption that is tried, 0 to 1, drawn from the seed. Defaults to `0`. */
   readonly interruptedFaults?: number | undefined
   /** The share of pairs of faults that is tried, 0 to 1, drawn from the seed. Defaults to `0`. */
@@ -163,6 +169,10 @@ export interface Report {
   readonly operationKinds: ReadonlyArray<string>
   /** Tags of all errors that were seen. */
   readonly errorTags: ReadonlyArray<string>
+  /** States in which the program left its runner, as in `RunnerStats`. */
+  readonly states: ReadonlyArray<string>
+  /** Bytes that were still held where nothing may be, over all cases. */
+  readonly leakedBytes: number
   /** One for each verdict that was found. */
   readonly failures: ReadonlyArray<Failure>
 }
@@ -296,6 +306,9 @@ const subjectOf = <A, E, R, LE, BE>(
 /** Sweeps that take longer than this say so first. */
 const longSeconds = 5
 
+/** What a trial takes is the mean of so many. */
+const timedTrialCount = 5
+
 const realClock = Clock.make()
 
 /** Says what a sweep will cost, where that is much. */
@@ -308,8 +321,10 @@ const estimate = <A, E, R, LE>(
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
     const startMillis = yield* realClock.currentTimeMillis
-    yield* runTrial(api, subject, { case: { form, faults: [], interrupt: undefined }, clean: trial })
-    const durationMillis = (yield* realClock.currentTimeMillis) - startMillis
+    for (let count = 0; count < timedTrialCount; count++) {
+      yield* runTrial(api, subject, { case: { form, faults: [], interrupt: undefined }, clean: trial })
+    }
+    const durationMillis = ((yield* realClock.currentTimeMillis) - startMillis) / timedTrialCount
     const caseCount = Sweep.countCases(trial, form, plan)
     const triedCount = Math.min(caseCount, plan.maxCaseCount)
     const seconds = Math.ceil(triedCount * durationMillis / 1000)
@@ -359,6 +374,8 @@ const reportOf = <A, E, R, LE, BE>(
       coveredCount: tally.coveredCount,
       operationKinds: [...tally.firedKinds].toSorted(),
       errorTags: [...tally.errorTags].toSorted(),
+      states: [...tally.states].toSorted(),
+      leakedBytes: tally.leakedBytes,
       failures
     }
   })

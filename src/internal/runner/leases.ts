@@ -25,9 +25,10 @@ export const countLease = (state: RunnerState, allocatedBytes: number): void => 
 
 /**
  * Settles a `free` lease: released when the device took it back, in quarantine when it did not or could not be asked.
- * A failed release never takes the place of the error that came first: it is counted, and logged as a warning.
+ * A failed release never takes the place of the error that came first: it is counted, and logged as a warning. `status` is
+ * undefined where the device is lost already and was not asked.
  */
-export const settleLease = (state: RunnerState, run: ActiveRun, index: number, status: number): void => {
+export const settleLease = (state: RunnerState, run: ActiveRun, index: number, status: number | undefined): void => {
   const { byteCounts, leases, parameters } = run.tables
   const allocatedBytes = sliceBytes(byteCounts[index]!, state.rules)
   state.counters.freeLeaseBytes -= allocatedBytes
@@ -38,7 +39,7 @@ export const settleLease = (state: RunnerState, run: ActiveRun, index: number, s
   }
   leases.quarantine(index)
   state.quarantine(allocatedBytes, "tensors")
-  if (!state.isPoisoned) {
+  if (status !== undefined) {
     releaseFailed(state, `"${parameters[index]!.name}"`, allocatedBytes, status)
   }
 }

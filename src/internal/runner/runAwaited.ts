@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import type { Any as AnyCallable } from "../../Callable.ts"
 import type { DevicePtr } from "../../DevicePtr.ts"
 import { InvalidArgument, RunnerClosed, type RunnerPoisoned, StaleRun } from "../../Errors.ts"
-import { type HostApiError, type Lane, Status } from "../../HostApi.ts"
+import type { HostApiError, Lane } from "../../HostApi.ts"
 import type { BindError, LaunchError, ValidateError } from "../../Run.ts"
 import { assert } from "../assert.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
@@ -324,9 +324,9 @@ const settleAndFinish = (state: RunnerState, run: ActiveRun): Effect.Effect<void
   )
 }
 
-const freeLease = (state: RunnerState, run: ActiveRun, index: number): Effect.Effect<number> => {
+const freeLease = (state: RunnerState, run: ActiveRun, index: number): Effect.Effect<number | undefined> => {
   if (state.isPoisoned) {
-    return Effect.succeed(Status.DeviceLost)
+    return Effect.succeed(undefined)
   }
   const { leases, parameters } = run.tables
   const origin = run.origin("tensor", [parameters[index]!.name])

@@ -124,9 +124,9 @@ const endNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): void 
 }
 
 /** Frees one lease. A release that throws is a release that failed: it must not stop the others, nor hide what came first. */
-const freeNow = (state: RunnerState, immediate: Immediate, run: ActiveRun, index: number): number => {
+const freeNow = (state: RunnerState, immediate: Immediate, run: ActiveRun, index: number): number | undefined => {
   if (state.isPoisoned) {
-    return Status.DeviceLost
+    return undefined
   }
   try {
     const { leases, parameters } = run.tables

@@ -230,16 +230,19 @@ export class RunnerState {
 
   /** Work that closing the runner waits for: it holds memory that the runner does not know of yet. */
   operation<A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return Effect.suspend(() => {
-      this.operationCount += 1
-      return Effect.ensuring(
-        work,
-        Effect.sync(() => {
-          this.operationCount -= 1
-          this.notify()
-        })
-      )
-    })
+    // An interruption between counting and the finalizer that uncounts would keep the runner from ever closing.
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        this.operationCount += 1
+        return Effect.ensuring(
+          restore(work),
+          Effect.sync(() => {
+            this.operationCount -= 1
+            this.notify()
+          })
+        )
+      })
+    )
   }
 
   /** Wakes whoever waits for a condition to hold. */

@@ -3,6 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import { isSticky, Status } from "../../HostApi.ts"
 import type { Allocation, Breach, InFlight, Snapshot } from "../../testing/Ledger.ts"
 import { argumentCells, ArgumentKind } from "../core/argumentTable.ts"
@@ -47,6 +49,8 @@ export class Book implements Interceptor {
   readonly #triedReleases = new Set<Key>()
   #allocationCount = 0
   #isLost = false
+  /** The fiber whose call met the loss. */
+  #learner: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
   effect = <A, E>(operation: Operation, call: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
@@ -105,7 +109,7 @@ export class Book implements Interceptor {
 
   #begin(operation: Operation): void {
     this.operations.push(operation)
-    if (this.#isLost) {
+    if (this.#isLost && this.#isLossKnown()) {
       this.#breach("CalledAfterLoss", `${describeOperation(operation)} was called on a device that is lost`)
     }
     if (isRelease(operation.kind)) {
@@ -121,6 +125,12 @@ export class Book implements Interceptor {
       }
     }
     this.#inFlight.add(operation)
+  }
+
+  /** A fiber needs some steps to tell the runner of a loss. What others call meanwhile is no breach. */
+  #isLossKnown(): boolean {
+    const learner = this.#learner
+    return learner === undefined || learner === currentFiber() || learner.unsafePoll() !== null
   }
 
   #beginRelease(operation: Operation): void {
@@ -143,8 +153,10 @@ export class Book implements Interceptor {
 
   #end(operation: Operation, ending: Ending): void {
     this.#inFlight.delete(operation)
-    if (ending === "lost") {
+    operation.hasFailed = ending !== "succeeded"
+    if (ending === "lost" && !this.#isLost) {
       this.#isLost = true
+      this.#learner = currentFiber()
     }
     const memory = memoryOf[operation.kind]
     if (memory === undefined) {
@@ -191,6 +203,9 @@ export class Book implements Interceptor {
     this.#breaches.push({ verdict, detail })
   }
 }
+
+const currentFiber = (): Fiber.RuntimeFiber<unknown, unknown> | undefined =>
+  Option.getOrUndefined(Fiber.getCurrentFiber())
 
 const effectEnding = (exit: Exit.Exit<unknown, unknown>): Ending => {
   if (Exit.isSuccess(exit)) {

@@ -41,6 +41,10 @@ export const withCallSite = <A, E, R>(
   place: string | undefined
 ): Effect.Effect<A, E, R> => Effect.provideService(effect, CallSite, place)
 
+/** Whether a fiber is within a method of a watched runner. */
+export const isInRunner = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =>
+  fiber.currentContext.unsafeMap.has(CallSite.key)
+
 /** The line on whose behalf the current fiber works. */
 export const currentCallSite = (): string | undefined =>
   Option.match(Fiber.getCurrentFiber(), {

@@ -48,6 +48,8 @@ export interface Operation {
   readonly byteCount: number
   /** What is released; for an allocation what it answered, 0 until then. */
   address: number
+  /** Whether it has ended otherwise than well. */
+  hasFailed: boolean
   /** A copy of the table's cells; empty where there is no table. */
   readonly cells: Float64Array
   /** The buffer that is registered or unregistered. */
@@ -86,6 +88,7 @@ const describe = (kind: OperationKind, form: Operation["form"], origin: Origin, 
   names: [...origin.names],
   byteCount: facts.byteCount ?? 0,
   address: facts.address ?? 0,
+  hasFailed: false,
   cells: facts.cells ?? noCells,
   buffer: facts.buffer
 })

@@ -30,7 +30,7 @@ export const disturbance = ({ case: { faults, form, interrupt }, clean, trial }:
   ...(interrupt === undefined ? [] : [
     `${interrupt.target === "root" ? "the program is" : "the fiber at work is"} interrupted at ` +
     `${interrupt.mode === "every" ? "step" : "task"} ${interrupt.step} of ` +
-    `${interrupt.mode === "every" ? clean.rootSteps.length : clean.taskCount}, ${after(trial)}`
+    `${interrupt.mode === "every" ? clean.steps.length : clean.taskCount}, ${after(trial)}`
   ]),
   ...(faults.length === 0 && interrupt === undefined ? [`undisturbed, in the form "${form}"`] : [])
 ]

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Service as HostApiService } from "../../HostApi.ts"
 import type { Case } from "./cases.ts"
 import { baseline, type Failure, faultPoints, interruptPoints, type Plan } from "./sweep.ts"
-import { run, type Subject } from "./trial.ts"
+import { run, type Subject, type Trial } from "./trial.ts"
 import { judge } from "./verdicts.ts"
 
 /** So many cases of a smaller program are tried. */
@@ -15,7 +15,7 @@ const maxTryCount = 5000
 const like = (
   failing: Case,
   operations: Parameters<typeof faultPoints>[0],
-  steps: ReadonlyArray<boolean>,
+  steps: Trial["steps"],
   taskCount: number,
   plan: Plan
 ): Array<Case> => {
@@ -28,7 +28,7 @@ const like = (
     .map((point) => [point])
   const interrupts = interrupt === undefined
     ? [undefined]
-    : interruptPoints({ rootSteps: steps, taskCount }, { interruptions: [interrupt.mode] })
+    : interruptPoints({ steps, taskCount }, { interruptions: [interrupt.mode] })
       .filter(({ target }) => target === interrupt.target)
   return faults.flatMap((points) => interrupts.map((point) => ({ form, faults: points, interrupt: point })))
 }
@@ -43,7 +43,7 @@ export const shrink = <A, E, R, LE>(
 ): Effect.Effect<Failure | undefined> =>
   Effect.gen(function*() {
     const { judging, trial: clean } = yield* baseline(api, subject, failing.case.form, mayRecover)
-    const candidates = like(failing.case, clean.operations, clean.rootSteps, clean.taskCount, plan)
+    const candidates = like(failing.case, clean.operations, clean.steps, clean.taskCount, plan)
     for (const tried of candidates.slice(0, maxTryCount)) {
       const trial = yield* run(api, subject, { case: tried, clean })
       const finding = judge(trial, clean, tried, judging).find(({ verdict }) => verdict === failing.finding.verdict)

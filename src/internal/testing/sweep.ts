@@ -16,12 +16,15 @@ import {
   timings
 } from "./cases.ts"
 import { run, type Subject, type Trial } from "./trial.ts"
-import { type Finding, hasSameResults, isSameWay, judge, type Judging, type Verdict } from "./verdicts.ts"
+import { type Finding, hasSameResults, isSameWay, judge, type Judging, leakedBytes, type Verdict } from "./verdicts.ts"
+
+/** Where a program is interrupted: at every step, at those within the runner's methods, or where a fiber waits anyway. */
+export type Interruptions = "every" | "runner" | "reachable"
 
 export interface Plan {
   readonly faults: ReadonlyArray<FaultKind>
   readonly persistences: ReadonlyArray<Persistence>
-  readonly interruptions: ReadonlyArray<InterruptPoint["mode"]>
+  readonly interruptions: ReadonlyArray<Interruptions>
   /** What share of the pairs of a fault and an interruption, and of two faults, is tried: 0 to 1. */
   readonly interruptedFaults: number
   readonly faultPairs: number
@@ -54,6 +57,10 @@ export interface Tally {
   /** Operation kinds at which a fault fired. */
   readonly firedKinds: Set<string>
   readonly errorTags: Set<string>
+  /** States in which a program left its runner. */
+  readonly states: Set<string>
+  /** Bytes that were leaked, over all cases. */
+  leakedBytes: number
   readonly failures: Map<Verdict, Failure>
 }
 
@@ -67,6 +74,8 @@ export const emptyTally = (): Tally => ({
   coveredCount: 0,
   firedKinds: new Set(),
   errorTags: new Set(),
+  states: new Set(),
+  leakedBytes: 0,
   failures: new Map()
 })
 
@@ -134,16 +143,18 @@ export const faultPoints = (
 
 /** Every single interruption of a form. */
 export const interruptPoints = (
-  trial: Pick<Trial, "rootSteps" | "taskCount">,
+  trial: Pick<Trial, "steps" | "taskCount">,
   plan: Pick<Plan, "interruptions">
 ): ReadonlyArray<InterruptPoint> =>
-  plan.interruptions.flatMap((mode): ReadonlyArray<InterruptPoint> =>
-    mode === "reachable"
-      ? Array.from({ length: trial.taskCount }, (_, step) => ({ step, target: "root" as const, mode }))
-      : trial.rootSteps.flatMap((isRoot, step): ReadonlyArray<InterruptPoint> => [
-        { step, target: "root", mode },
-        ...(isRoot ? [] : [{ step, target: "current" as const, mode }])
-      ])
+  plan.interruptions.flatMap((interruptions): ReadonlyArray<InterruptPoint> =>
+    interruptions === "reachable"
+      ? Array.from({ length: trial.taskCount }, (_, step) => ({ step, target: "root" as const, mode: "reachable" }))
+      : trial.steps.flatMap(({ isInRunner, isRoot }, step): ReadonlyArray<InterruptPoint> =>
+        interruptions === "runner" && !isInRunner ? [] : [
+          { step, target: "root", mode: "every" },
+          ...(isRoot ? [] : [{ step, target: "current" as const, mode: "every" as const }])
+        ]
+      )
   )
 
 /** How many cases a plan has for one form: what it costs, before it is paid. */
@@ -152,7 +163,7 @@ export const countCases = (trial: Trial, form: Form, plan: Plan): number => {
   const stepCount = interruptPoints(trial, plan).length
   const seriousCount = seriousFaults(trial.operations, form, plan).length
   return faultCount + stepCount +
-    Math.round(seriousCount * trial.rootSteps.length * plan.interruptedFaults) +
+    Math.round(seriousCount * stepCount * plan.interruptedFaults) +
     Math.round(seriousCount * seriousCount * plan.faultPairs / 2)
 }
 
@@ -184,7 +195,7 @@ export const sweepForm = <A, E, R, LE>(
     const { api, plan, subject, tally } = sweeping
     const random = new Utils.PCGRandom(plan.seed)
     tally.operations += clean.operations.length
-    tally.steps += clean.rootSteps.length
+    tally.steps += clean.steps.length
     const budget = new Budget(plan.maxCaseCount, random)
 
     const attempt = (tried: Case): Effect.Effect<Trial> =>
@@ -192,12 +203,17 @@ export const sweepForm = <A, E, R, LE>(
         for (const tag of trial.observations.errorTags) {
           tally.errorTags.add(tag)
         }
+        if (trial.state !== undefined) {
+          tally.states.add(trial.state)
+        }
         for (const [index, fault] of tried.faults.entries()) {
           if (trial.fired[index] === true) {
-            tally.firedKinds.add(clean.operations[fault.operation]!.kind)
+            tally.firedKinds.add(trial.operations[fault.operation]!.kind)
           }
         }
-        for (const finding of judge(trial, clean, tried, judging)) {
+        const findings = judge(trial, clean, tried, judging)
+        tally.leakedBytes += findings.some(({ verdict }) => verdict === "Leaked") ? leakedBytes(trial) : 0
+        for (const finding of findings) {
           addFailure(tally, { case: tried, finding, trial, clean, judging, count: 1 })
         }
         return trial
@@ -222,27 +238,25 @@ export const sweepForm = <A, E, R, LE>(
     for (const first of seriousFaults(clean.operations, form, plan)) {
       // What is left of the program after the first fault says which second disturbance can meet it.
       const alone = yield* attempt({ form, faults: [first], interrupt: undefined })
-      for (const step of chosen(random, alone.rootSteps.length, plan.interruptedFaults)) {
+      for (const interrupt of chosen(random, interruptPoints(alone, plan), plan.interruptedFaults)) {
         if (budget.take()) {
-          yield* attempt({ form, faults: [first], interrupt: { step, target: "root", mode: "every" } })
+          yield* attempt({ form, faults: [first], interrupt })
           tally.pairCases += 1
         }
       }
       const seconds = seriousFaults(alone.operations, form, plan).filter(({ operation }) => operation > first.operation)
-      for (const index of chosen(random, seconds.length, plan.faultPairs)) {
+      for (const second of chosen(random, seconds, plan.faultPairs)) {
         if (budget.take()) {
-          yield* attempt({ form, faults: [first, seconds[index]!], interrupt: undefined })
+          yield* attempt({ form, faults: [first, second], interrupt: undefined })
           tally.pairCases += 1
         }
       }
     }
   })
 
-/** A seeded share of the numbers below `count`. */
-const chosen = (random: Utils.PCGRandom, count: number, share: number): ReadonlyArray<number> =>
-  share === 0
-    ? []
-    : Array.from({ length: count }, (_, index) => index).filter(() => share >= 1 || random.number() < share)
+/** A seeded share of some points. */
+const chosen = <P>(random: Utils.PCGRandom, points: ReadonlyArray<P>, share: number): ReadonlyArray<P> =>
+  share === 0 ? [] : points.filter(() => share >= 1 || random.number() < share)
 
 /** How many cases may still be tried. Above that a seeded sample is. */
 class Budget {

@@ -17,7 +17,7 @@ import type { RunnerStats } from "../../RunnerStats.ts"
 import * as FaultInjection from "../../testing/FaultInjection.ts"
 import type { Allocation, Snapshot } from "../../testing/Ledger.ts"
 import { Book } from "./book.ts"
-import { capture } from "./callSite.ts"
+import { capture, isInRunner } from "./callSite.ts"
 import { type Case, ruleOf } from "./cases.ts"
 import { explore, type Explorer, type Strategy } from "./explorer.ts"
 import { decorate, type Operation } from "./operations.ts"
@@ -36,12 +36,20 @@ export interface Subject<A, E, R, LE> {
   readonly notesPlaces: boolean
 }
 
+/** Who took a step, and where. */
+export interface Step {
+  /** Whether the program's own fiber did. */
+  readonly isRoot: boolean
+  /** Whether it is within a method of the runner. */
+  readonly isInRunner: boolean
+}
+
 /** What was seen. */
 export interface Trial {
   readonly exit: Exit.Exit<unknown, unknown> | undefined
   readonly operations: ReadonlyArray<Operation>
-  /** For each step whether the program's own fiber took it. */
-  readonly rootSteps: ReadonlyArray<boolean>
+  /** Every step that was taken. */
+  readonly steps: ReadonlyArray<Step>
   readonly taskCount: number
   /** Which of the case's faults fired, by the operation that each first hit. */
   readonly fired: ReadonlyArray<boolean>
@@ -57,6 +65,8 @@ export interface Trial {
   /** Runs that were active when the program had ended. */
   readonly leftActiveCount: number
   readonly stats: RunnerStats | undefined
+  /** Where the runner stood when the program had ended, before its layers closed. */
+  readonly state: RunnerStats["state"] | undefined
   readonly usability: Usability | undefined
   /** Operations that the check of usability made. */
   readonly usabilityOperationCount: number
@@ -75,7 +85,7 @@ export const run = <A, E, R, LE>(
   options: {
     readonly case: Case
     /** The undisturbed program, where it is known: by its length a program that does not end is found out. */
-    readonly clean: Pick<Trial, "rootSteps"> | undefined
+    readonly clean: Pick<Trial, "steps"> | undefined
     /** In place of the case's own interruption: how steps and tasks are chosen. */
     readonly strategy?: Strategy | undefined
   }
@@ -99,13 +109,13 @@ export const run = <A, E, R, LE>(
       form === "immediate" ? decorated : { ...decorated, immediate: undefined }
     )
     const interruption = new Interruption(options.case.interrupt, book)
-    const rootSteps: Array<boolean> = []
+    const steps: Array<Step> = []
     let releasesHangs = false
     let hangingCount = 0
     const outcome = yield* explore((explorer) => session.program(explorer), {
       strategy: {
         atStep: (explorer, fiber, step) => {
-          rootSteps.push(explorer.root === undefined || fiber === explorer.root)
+          steps.push({ isRoot: explorer.root === undefined || fiber === explorer.root, isInRunner: isInRunner(fiber) })
           return interruption.atStep(explorer, fiber, step) ||
             (options.strategy?.atStep?.(explorer, fiber, step) ?? false)
         },
@@ -114,7 +124,7 @@ export const run = <A, E, R, LE>(
           return options.strategy?.pick?.(explorer, waitingCount) ?? 0
         }
       },
-      maxStepCount: Math.max(leastMaxStepCount, (clean?.rootSteps.length ?? 0) * runawayFactor),
+      maxStepCount: Math.max(leastMaxStepCount, (clean?.steps.length ?? 0) * runawayFactor),
       patience: subject.patience,
       isAwaited: () => outside.inFlightCount > 0,
       // A program that waits for a call that hangs is interrupted first, as a user would; then the call may end.
@@ -144,7 +154,7 @@ export const run = <A, E, R, LE>(
     const trial: Trial = {
       exit: outcome.exit,
       operations: book.operations,
-      rootSteps,
+      steps,
       taskCount: outcome.taskCount,
       fired,
       isInterrupted: interruption.hasFired,
@@ -154,6 +164,7 @@ export const run = <A, E, R, LE>(
       leftOpen: session.leftOpen,
       leftActiveCount: session.leftActiveCount,
       stats: session.runner === undefined ? undefined : yield* session.runner.stats,
+      state: session.state,
       usability: session.usability,
       usabilityOperationCount: session.usabilityOperationCount,
       invariant: session.invariant,
@@ -174,6 +185,7 @@ class Session<A, E, R, LE> {
   readonly #book: Book
   readonly #api: HostApiService
   runner: Runner | undefined
+  state: RunnerStats["state"] | undefined
   usability: Usability | undefined
   usabilityOperationCount = 0
   invariant: Exit.Exit<void, unknown> | undefined
@@ -225,8 +237,13 @@ class Session<A, E, R, LE> {
         state === "held" && !known.has(number) && programPurposes.has(purpose)
       )
       if (this.runner !== undefined) {
-        this.leftActiveCount = (yield* this.runner.stats).runs.active
-        this.usability = yield* check(this.runner)
+        const { runs, state } = yield* this.runner.stats
+        this.state = state
+        // A run whose call hangs cannot have ended, and is in the way of the next; whoever raced it went on without it.
+        if ((yield* this.#injection.hangingCount) === 0) {
+          this.leftActiveCount = runs.active
+          this.usability = yield* check(this.runner)
+        }
         this.usabilityOperationCount = this.#book.operations.length - before
       }
       if (this.#subject.invariant !== undefined) {

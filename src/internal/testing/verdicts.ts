@@ -5,7 +5,7 @@ import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import { describe } from "../../testing/Ledger.ts"
 import { describeOperation } from "./book.ts"
-import { type Case, mustBeReported } from "./cases.ts"
+import { type Case, type FaultPoint, mustBeReported } from "./cases.ts"
 import type { Trial } from "./trial.ts"
 import type { WatchedRun } from "./watchedRunner.ts"
 
@@ -42,7 +42,7 @@ export interface Judging {
 /** Everything that is wrong with a trial. */
 export const judge = (trial: Trial, clean: Trial, tried: Case, judging: Judging): ReadonlyArray<Finding> => [
   ...stuck(trial),
-  ...swallowed(trial, tried, judging),
+  ...swallowed(trial, clean, tried, judging),
   ...leaked(trial),
   ...breaches(trial),
   ...runsEnded(trial),
@@ -60,10 +60,13 @@ const stuck = (trial: Trial): ReadonlyArray<Finding> =>
       ? "the program did not end, and nothing was left to do"
       : `the program did not end; in flight: ${trial.ledger.inFlight.map(({ operation }) => operation).join(", ")}`)
 
-const swallowed = (trial: Trial, tried: Case, { mayRecover }: Judging): ReadonlyArray<Finding> =>
+const swallowed = (trial: Trial, clean: Trial, tried: Case, { mayRecover }: Judging): ReadonlyArray<Finding> =>
   tried.faults.flatMap((point, index) => {
     const { kind, target } = point
-    if (trial.fired[index] !== true || trial.exit === undefined || kind === "lie" || kind === "hang") {
+    if (
+      trial.fired[index] !== true || trial.exit === undefined || kind === "lie" || kind === "hang" ||
+      failsAnyway(clean, tried, point)
+    ) {
       return []
     }
     if (mustBeReported(point)) {
@@ -81,12 +84,32 @@ const swallowed = (trial: Trial, tried: Case, { mayRecover }: Judging): Readonly
     )
   })
 
-/** Memory that is held in the end. A lost device, or one in which a call hangs, is left alone. */
-const leaked = ({ hangingCount, ledger, leftOpen }: Trial): ReadonlyArray<Finding> => {
+/**
+ * Whether a fault comes after an operation that fails by itself, as the program knows. After another fault operations have
+ * other numbers, so there the kind has to do.
+ */
+const failsAnyway = (clean: Trial, { faults }: Case, { operation, target, timing }: FaultPoint): boolean =>
+  timing === "after" && (
+    faults.length === 1
+      ? clean.operations[operation]?.hasFailed === true
+      : clean.operations.some(({ hasFailed, kind }) => hasFailed && kind === target)
+  )
+
+/** Memory that is held after everything has closed. A lost device, or one in which a call hangs, is left alone. */
+const heldInTheEnd = ({ hangingCount, ledger }: Trial): Trial["leftOpen"] =>
+  ledger.isLost || hangingCount > 0 ? [] : ledger.allocations.filter(({ state }) => state === "held")
+
+/** Bytes that a trial leaked. */
+export const leakedBytes = (trial: Trial): number =>
+  [...new Map([...trial.leftOpen, ...heldInTheEnd(trial)].map((held) => [held.number, held.byteCount])).values()]
+    .reduce((sum, byteCount) => sum + byteCount, 0)
+
+const leaked = (trial: Trial): ReadonlyArray<Finding> => {
+  const { hangingCount, ledger, leftOpen } = trial
   if (ledger.isLost || hangingCount > 0) {
     return []
   }
-  const held = ledger.allocations.filter(({ state }) => state === "held")
+  const held = heldInTheEnd(trial)
   return [
     ...found(
       leftOpen.length > 0,
@@ -131,7 +154,11 @@ const lastOfRun = (operations: Trial["operations"]): string => {
 
 const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Finding> => {
   const { usability } = trial
-  if (usability?._tag !== "Refused") {
+  // A device that has lied about an allocation has no room for what it promised, and nobody can know.
+  const isDeceived = tried.faults.some(({ kind, target }, index) =>
+    kind === "lie" && target === "malloc" && trial.fired[index] === true
+  )
+  if (usability?._tag !== "Refused" || isDeceived) {
     return []
   }
   // Known already as a run that never ended.
@@ -212,7 +239,7 @@ const invariant = (trial: Trial): ReadonlyArray<Finding> =>
 
 /** Whether two clean trials took the same way. */
 export const isSameWay = (left: Trial, right: Trial): boolean =>
-  left.rootSteps.length === right.rootSteps.length &&
+  left.steps.length === right.steps.length &&
   left.taskCount === right.taskCount &&
   left.operations.length === right.operations.length &&
   left.operations.every((operation, index) => {

@@ -1,0 +1,130 @@
+/** Runs inside programs: scopes, races, timeouts, failures of the user's own, and runners that close early. */
+import { Data, Effect } from "effect"
+import { Arg, Callable, DeviceRunner } from "leasehold"
+import { add, addInline, native } from "../../utils/kernels.ts"
+import { Closing, closingScenario, scenario } from "../scenario.ts"
+
+const runnerOf = DeviceRunner.DeviceRunner
+const pairOf = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4), c: new Float32Array(2) })
+
+class OutputRejected extends Data.TaggedError("OutputRejected")<{ readonly value: number }> {}
+
+const failIf = native("test_fail_if", { shall: Arg.scalar("int32"), y: Arg.output("int32", [2]) }, {
+  execution: "inline"
+})
+
+const throwing = Callable.make({
+  signature: { y: Arg.output("int32", [2]) },
+  launch: () =>
+    Effect.sync(() => {
+      throw new Error("a mistake in a launch")
+    })
+})
+
+/** Effect's own operators over several fibers do not end where they are interrupted at some of their own steps. */
+const severalFibers = ["runner", "reachable"] as const
+
+export const programScenarios = [
+  scenario({
+    name: "first run fails, second does not",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      const failure = yield* Effect.flip(runner.run(failIf, { shall: 1, y: new Int32Array(2) }))
+      // Only the kernel's own refusal is expected here.
+      const isExpected = failure._tag === "LaunchFailed" && failure.detail !== "injected"
+      yield* isExpected ? runner.run(failIf, { shall: 0, y: new Int32Array(2) }) : failure
+    })
+  }),
+  scenario({
+    name: "nested scopes",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      yield* Effect.scoped(Effect.gen(function*() {
+        const resident = yield* runner.allocate("float32", [2])
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* runner.bind(addInline, pairOf())
+          yield* run.launch
+          yield* run.validate
+        }))
+        yield* resident.upload(Float32Array.of(1, 2))
+      }))
+    })
+  }),
+  scenario({
+    name: "bound and left",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      yield* Effect.scoped(runner.bind(add, pairOf()))
+      yield* Effect.scoped(Effect.flatMap(runner.bind(addInline, pairOf()), (run) => run.launch))
+    })
+  }),
+  scenario({
+    name: "runs inside Effect.all",
+    program: Effect.flatMap(
+      runnerOf,
+      (runner) => Effect.all([runner.run(addInline, pairOf()), runner.run(add, pairOf())], { concurrency: 1 })
+    )
+  }),
+  scenario({
+    name: "run and resident side by side",
+    interruptions: severalFibers,
+    program: Effect.flatMap(
+      runnerOf,
+      (runner) => Effect.all([runner.run(add, pairOf()), runner.allocate("uint8", [8])], { concurrency: "unbounded" })
+    )
+  }),
+  scenario({
+    name: "raced and lost",
+    interruptions: severalFibers,
+    // Who loses a race fails unheard.
+    mayRecover: true,
+    program: Effect.flatMap(runnerOf, (runner) => Effect.raceFirst(Effect.yieldNow(), runner.run(add, pairOf())))
+  }),
+  scenario({
+    name: "run with a timeout",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      yield* Effect.timeout(runner.run(add, pairOf()), "5 seconds")
+    })
+  }),
+  scenario({
+    name: "validator rejects the output",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      const args = pairOf()
+      const checked = Effect.scoped(Effect.gen(function*() {
+        const run = yield* runner.bind(addInline, args)
+        yield* run.launch
+        yield* run.validate
+        return yield* new OutputRejected({ value: args.c[0]! })
+      }))
+      yield* Effect.catchTag(checked, "OutputRejected", () => Effect.void)
+    })
+  }),
+  scenario({
+    name: "user code throws in a callback",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      yield* runner.run(throwing, { y: new Int32Array(2) })
+    })
+  }),
+  closingScenario({
+    name: "runner closed while running",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      const run = yield* runner.bind(addInline, pairOf())
+      yield* yield* Closing
+      yield* Effect.flip(run.launch)
+    })
+  }),
+  closingScenario({
+    name: "close twice",
+    program: Effect.gen(function*() {
+      const runner = yield* runnerOf
+      const close = yield* Closing
+      yield* runner.run(addInline, pairOf())
+      yield* close
+      yield* close
+    })
+  })
+]
