@@ -31,6 +31,8 @@ interface Description<R> {
   readonly program: Effect.Effect<unknown, unknown, R | HostApi.HostApi | Scope.Scope>
   readonly runner?: RunnerOptions.RunnerOptions | undefined
   readonly simulator?: Simulator.Options | undefined
+  /** Whether it is swept with calls that take their time as well. */
+  readonly delayed?: boolean | undefined
   /** Where it is interrupted. Defaults to every step. */
   readonly interruptions?: ReadonlyArray<FaultSweep.Interruptions> | undefined
   /** Whether the program goes on after an error of the runner that it has caught. */
@@ -66,6 +68,7 @@ const scenarioWith = <R, LE>(
       layer: layer(runnerOptions(description as Description<never>, { maxBytes })),
       mayRecover: description.mayRecover,
       interruptions: description.interruptions,
+      forms: description.delayed === true ? ["immediate", "effects", "delayed"] : ["immediate", "effects"],
       ...options
     })
 })

@@ -24,6 +24,7 @@ const hostApiAlone = Effect.gen(function*() {
 export const memoryScenarios = [
   scenario({
     name: "resident upload and download",
+    delayed: true,
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
       const resident = yield* runner.allocate("int16", [4])
@@ -42,6 +43,7 @@ export const memoryScenarios = [
   }),
   scenario({
     name: "shrink and grow",
+    delayed: true,
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
       yield* runner.configure({ maxBytes: "1 KiB" })

@@ -52,6 +52,7 @@ export const programScenarios = [
   }),
   scenario({
     name: "bound and left",
+    delayed: true,
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
       yield* Effect.scoped(runner.bind(add, pairOf()))
@@ -67,6 +68,7 @@ export const programScenarios = [
   }),
   scenario({
     name: "run and resident side by side",
+    delayed: true,
     interruptions: severalFibers,
     program: Effect.flatMap(
       runnerOf,
@@ -76,12 +78,14 @@ export const programScenarios = [
   scenario({
     name: "raced and lost",
     interruptions: severalFibers,
-    // Who loses a race fails unheard.
+    // Who loses a race fails unheard. Nor does a race that is interrupted wait for its fibers: with calls that take their
+    // time the run would still be active when the program has ended, and the sweep would say so.
     mayRecover: true,
     program: Effect.flatMap(runnerOf, (runner) => Effect.raceFirst(Effect.yieldNow(), runner.run(add, pairOf())))
   }),
   scenario({
     name: "run with a timeout",
+    delayed: true,
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
       yield* Effect.timeout(runner.run(add, pairOf()), "5 seconds")
@@ -110,6 +114,7 @@ export const programScenarios = [
   }),
   closingScenario({
     name: "runner closed while running",
+    delayed: true,
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
       const run = yield* runner.bind(addInline, pairOf())

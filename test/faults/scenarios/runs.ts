@@ -88,10 +88,12 @@ export const runScenarios = [
   }),
   scenario({
     name: "buffer no-op leases, awaited",
+    delayed: true,
     program: Effect.flatMap(runnerOf, (runner) => runner.run(add, pairOf()))
   }),
   scenario({
     name: "free leases",
+    delayed: true,
     runner: { temporaryBuffer: { maxBytes: 0 } },
     program: Effect.flatMap(runnerOf, (runner) => runner.run(addInline, pairOf()))
   }),
