@@ -6,7 +6,6 @@
 import type * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import type {
-  BackendUnavailable,
   BudgetExhausted,
   DeviceFailed,
   DeviceOutOfMemory,
@@ -59,7 +58,7 @@ export type PlanError =
  * @since 0.1.0
  * @category errors
  */
-export type LoadError = InvalidArgument | LaunchFailed | BackendUnavailable | RunnerClosed | RunnerPoisoned
+export type LoadError = InvalidArgument | LaunchFailed | RunnerClosed | RunnerPoisoned
 
 /**
  * Why a run cannot be bound. Nothing is held afterwards.

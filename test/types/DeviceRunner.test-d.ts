@@ -82,7 +82,6 @@ describe("run", () => {
       | "RunnerPoisoned"
       | "RunnerUnconfigured"
       | "LaunchFailed"
-      | "BackendUnavailable"
       | "RunAlreadyActive"
       | "DeviceOutOfMemory"
       | "DeviceFailed"
@@ -116,7 +115,6 @@ describe("bind", () => {
       | "RunnerPoisoned"
       | "RunnerUnconfigured"
       | "LaunchFailed"
-      | "BackendUnavailable"
       | "RunAlreadyActive"
       | "DeviceOutOfMemory"
       | "DeviceFailed"
@@ -202,7 +200,6 @@ describe("plan and load", () => {
     expectTypeOf<Run.LoadError>().toEqualTypeOf<
       | Errors.InvalidArgument
       | Errors.LaunchFailed
-      | Errors.BackendUnavailable
       | Errors.RunnerClosed
       | Errors.RunnerPoisoned
     >()

@@ -1,8 +1,8 @@
 /** Everything that a runner refuses: programs that ask for what they cannot have, and go on. */
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 import { addInline } from "../../utils/kernels.ts"
-import { Closing, closingScenario, scenario } from "../scenario.ts"
+import { bareScenario, Closing, closingScenario, scenario } from "../scenario.ts"
 
 const pairOf = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4), c: new Float32Array(2) })
 
@@ -41,7 +41,7 @@ export const refusalScenarios = [
     name: "refused for want of staging",
     mayRecover: true,
     simulator: { completion: "late" },
-    runner: { stagingMaxBytes: 64 },
+    runner: { stagingMaxBytes: 512 },
     program: Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
       yield* Effect.flip(
@@ -54,5 +54,9 @@ export const refusalScenarios = [
       )
       yield* runner.run(addInline, { a: Float32Array.of(1), b: Float32Array.of(2), c: new Float32Array(1) })
     })
+  }),
+  bareScenario({
+    name: "a backend that is not there",
+    program: Layer.build(Simulator.layer({ libraryPath: "/nowhere/libleasehold_simulator.so" }))
   })
 ]
