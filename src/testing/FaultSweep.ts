@@ -264,7 +264,7 @@ export const summary = (report: Report): string =>
   `${Pages.tried(report)}: ${
     report.failures.length === 0
       ? "clean"
-      : report.failures.map(({ count, verdict }) => `${verdict} ${count} times`).join(", ")
+      : report.failures.map(({ count, verdict }) => `${verdict} ${Pages.count(count, "time")}`).join(", ")
   }`
 
 /**

@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import { dirname } from "node:path"
+import { dirname, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 
 /** The line on whose behalf a fiber works, such as `decode.ts:12:20`, or `undefined`. */
@@ -16,6 +16,12 @@ class CallSite extends Context.Reference<CallSite>()("leasehold/testing/CallSite
 
 /** The folder of the framework's own sources, whose lines are nobody's call sites. */
 const ownFolder = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+/** A path as people write it: from the folder in which the program was started, where it lies in there. */
+const shortened = (path: string): string => {
+  const short = relative(process.cwd(), path)
+  return short.startsWith("..") ? path : short
+}
 
 /** The line that called, outside of the framework and of packages. */
 export const capture = (): string | undefined => {
@@ -28,7 +34,7 @@ export const capture = (): string | undefined => {
     if (place !== undefined) {
       const path = place.startsWith("file:") ? fileURLToPath(place) : place
       if (!path.startsWith(`${ownFolder}/`) && !path.includes("/node_modules/")) {
-        return path
+        return shortened(path)
       }
     }
   }

@@ -5,7 +5,7 @@ import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import { describe, render as renderLedger } from "../../testing/Ledger.ts"
 import { describeOperation } from "./book.ts"
-import { format } from "./cases.ts"
+import { type FaultPoint, format } from "./cases.ts"
 import type { Failure, Tally } from "./sweep.ts"
 
 export const count = (value: number, noun: string): string =>
@@ -20,12 +20,38 @@ export const tried = (tally: Pick<Tally, "operations" | "faultCases" | "interrup
     ...(tally.pairCases > 0 ? [count(tally.pairCases, "pair")] : [])
   ].join(", ")
 
+const persistenceWords: Record<FaultPoint["persistence"], string> = {
+  once: "once",
+  always: "and so does every later one",
+  everyOther: "and so does every other one after it"
+}
+
+/** What a fault makes of an operation, in words. */
+const fate = ({ kind, persistence, timing }: FaultPoint): string => {
+  const when = timing === "before" ? "before it had any effect" : "after it had taken effect"
+  const often = persistenceWords[persistence]
+  switch (kind) {
+    case "error":
+      return `fails ${when}, ${often}`
+    case "outOfMemory":
+      return `fails for want of memory ${when}, ${often}`
+    case "deviceLost":
+      return `loses the device ${when}, ${often}`
+    case "defect":
+      return `throws ${when}, ${often}`
+    case "hang":
+      return `hangs ${when}, ${often}`
+    default:
+      return `says that it succeeded and has done ${timing === "before" ? "nothing" : "half of its work"}, ${often}`
+  }
+}
+
 /** How a case disturbs the program, in words. */
 export const disturbance = ({ case: { faults, form, interrupt }, clean, trial }: Failure): ReadonlyArray<string> => [
-  ...faults.map(({ kind, operation, persistence, target, timing }) => {
-    const known = trial.operations[operation]
-    const what = known === undefined ? target : describeOperation(known)
-    return `operation ${operation} (${what}) fails ${timing} its effect, ${persistence}: ${kind}`
+  ...faults.map((point) => {
+    const known = trial.operations[point.operation]
+    const what = known === undefined ? point.target : describeOperation(known)
+    return `operation ${point.operation}, ${what}, ${fate(point)}`
   }),
   ...(interrupt === undefined ? [] : [
     `${interrupt.target === "root" ? "the program is" : "the fiber at work is"} interrupted at ` +
@@ -50,6 +76,8 @@ export const ending = (exit: Exit.Exit<unknown, unknown> | undefined): string =>
     ? "it was interrupted"
     : `it failed: ${Cause.pretty(exit.cause).split("\n")[0]!}`
 
+const labelWidth = 14
+
 /** A failure on a page of its own. */
 export const page = (
   failure: Failure,
@@ -57,13 +85,17 @@ export const page = (
 ): string => {
   const { finding, trial } = failure
   const others = failure.count > 1 ? ` (and ${count(failure.count - 1, "other case")} alike)` : ""
+  // What the sentence above says already is not said again.
+  const leftOpen = trial.leftOpen.map(describe).filter((allocation) => !finding.detail.includes(allocation))
   return [
     `${finding.verdict}: ${finding.detail}${others}`,
-    `  program:  ${header.name}, seed ${header.seed}`,
-    ...disturbance(failure).map((line) => `  case:     ${line}`),
-    `  program ended: ${ending(trial.exit)}`,
-    ...trial.leftOpen.map((allocation) => `  left open: ${describe(allocation)}`),
-    `  account:  ${renderLedger(trial.ledger).split("\n").join("\n            ")}`,
-    `  replay:   FaultSweep.assertClean(${header.program}, { ...options, only: "${format(failure.case)}" })`
+    ...[
+      ["program", `${header.name}, seed ${header.seed}`],
+      ...disturbance(failure).map((line) => ["case", line]),
+      ["ended", ending(trial.exit)],
+      ...leftOpen.map((allocation) => ["left open", allocation]),
+      ["in the end", renderLedger(trial.ledger).split("\n").join(`\n${" ".repeat(labelWidth)}`)],
+      ["replay", `FaultSweep.assertClean(${header.program}, { ...options, only: "${format(failure.case)}" })`]
+    ].map(([label, line]) => `  ${`${label}:`.padEnd(labelWidth - 2)}${line}`)
   ].join("\n")
 }
