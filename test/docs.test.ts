@@ -15,6 +15,7 @@ import {
   Simulator,
   TemporaryBuffer
 } from "leasehold"
+import { FaultInjection, FaultSweep, Ledger } from "leasehold/testing"
 import { execFile, execFileSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
@@ -93,6 +94,10 @@ const cellsOf = (text: string): ReadonlyArray<ReadonlyArray<string>> =>
 /** The cells of all tables of a text, without backticks around them. */
 const rowsOf = (text: string): ReadonlyArray<ReadonlyArray<string>> =>
   cellsOf(text).map((cells) => cells.map((cell) => cell.replaceAll(/^`([^`]*)`$/g, "$1")))
+
+/** The names that the rows of all tables tell of: whatever their first cells have between backticks. */
+const namesIn = (text: string): ReadonlyArray<string> =>
+  cellsOf(text).flatMap(([first = ""]) => [...first.matchAll(/`(\w+)[^`]*`/g)].map(([, name]) => name!))
 
 const rowOf = (text: string, name: string): ReadonlyArray<string> => {
   const row = rowsOf(text).find(([first]) => first === name)
@@ -310,6 +315,88 @@ describe("docs/reference/metrics.md", () => {
       const rows = rowsOf(sectionOf(page, "## Statistics")).slice(1)
       assert.sameMembers(rows.map(([name]) => name!), paths)
     }).pipe(Effect.provide(Simulator.layer())))
+})
+
+describe("docs/reference/testing.md", () => {
+  const page = "docs/reference/testing.md"
+  const modules = [...read("src/testing/index.ts").matchAll(/^export \* as (\w+) from/gm)].map(([, name]) => name!)
+  const sourceOf = (module: string): string => read(`src/testing/${module}.ts`)
+
+  /** The members of an interface, as the source declares them. */
+  const membersOf = (module: string, name: string): ReadonlyArray<string> => {
+    const [, body = ""] =
+      new RegExp(`^export interface ${name}\\b[^\\n]*\\{\\n([\\s\\S]*?)^\\}`, "m").exec(sourceOf(module)) ?? []
+    const members = [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, member]) => member!)
+    assert.isNotEmpty(members, `${module}.${name}`)
+    return members
+  }
+
+  /** The literals of a list that the source exports or keeps to itself. */
+  const literalsOf = (path: string, name: string): ReadonlyArray<string> => {
+    const [, list = ""] = new RegExp(`const ${name} = \\[([^\\]]*)\\] as const`).exec(read(path)) ?? []
+    const literals = [...list.matchAll(/"(\w+)"/g)].map(([, literal]) => literal!)
+    assert.isNotEmpty(literals, `${path}: ${name}`)
+    return literals
+  }
+
+  it("lists the modules, and every export of each", () => {
+    assert.isAtLeast(modules.length, 3)
+    for (const module of modules) {
+      assert.isAbove(rowOf(read(page), module)[1]!.length, 10, module)
+      const source = sourceOf(module)
+      const lists = [...source.matchAll(/^export type \{([\s\S]*?)\n?\}/gm)]
+      const exported = [
+        ...[...source.matchAll(/^export (?:const|class|interface|type) (\w+)/gm)].map(([, name]) => name!),
+        ...lists.flatMap(([, list = ""]) =>
+          [...list.replaceAll(/\/\*\*[\s\S]*?\*\//g, "").matchAll(/\w+/g)].map(([name]) => name)
+        )
+      ]
+      assert.sameMembers([...namesIn(sectionOf(page, `## ${module}`))], [...new Set(exported)], module)
+    }
+  })
+
+  const tables = [
+    ["## Rules", () => [...membersOf("FaultInjection", "Rule"), ...membersOf("FaultInjection", "Where")]],
+    ["## FaultInjection.Service", () => membersOf("FaultInjection", "Service")],
+    ["## Ledger.Snapshot", () => membersOf("Ledger", "Snapshot")],
+    ["## Ledger.Allocation", () => membersOf("Ledger", "Allocation")],
+    ["## Options", () => membersOf("FaultSweep", "Options")],
+    ["## FaultSweep.Report", () => membersOf("FaultSweep", "Report")],
+    ["## Verdicts", () => literalsOf("src/internal/testing/verdicts.ts", "verdicts")],
+    ["## Operations", () => literalsOf("src/internal/testing/operations.ts", "operationKinds")],
+    [
+      "## Cases",
+      () => ["forms", "faultKinds", "persistences"].flatMap((name) => literalsOf("src/internal/testing/cases.ts", name))
+    ]
+  ] as const
+  for (const [heading, names] of tables) {
+    it(`has every row that the source asks for under ${heading}, and none beside them`, () => {
+      assert.sameMembers([...namesIn(sectionOf(page, heading))], [...names()])
+    })
+  }
+
+  it("says of each verdict what it means and what to do", () => {
+    for (const [verdict = "", meaning = "", advice = ""] of rowsOf(sectionOf(page, "## Verdicts")).slice(1)) {
+      assert.isAbove(meaning.length, 10, verdict)
+      assert.isAbove(advice.length, 10, verdict)
+    }
+  })
+
+  it("states the defaults that the source has", () => {
+    const defaults = [...sourceOf("FaultSweep").matchAll(/options\.(\w+) \?\? ("[^"]*"|\[[^\]]*\]|[\d_]+|true|false)/g)]
+    assert.isAtLeast(defaults.length, 9)
+    for (const [, name = "", value = ""] of defaults.filter(([, name]) => name !== "smaller")) {
+      assert.strictEqual(rowOf(sectionOf(page, "## Options"), name)[1], value, name)
+    }
+  })
+
+  it("names the fields of each error", () => {
+    for (const error of [FaultInjection.NeverFired, Ledger.NotEmpty, FaultSweep.SweepFailed]) {
+      const fields = Object.keys(error.fields).filter((field) => field !== "_tag")
+      const cell = cellsOf(sectionOf(page, "## Errors")).find(([first]) => first === `\`${error.name}\``)?.[1] ?? ""
+      assert.sameMembers([...cell.matchAll(/`(\w+)`/g)].map(([, field]) => field!), fields, error.name)
+    }
+  })
 })
 
 describe("docs/reference/native-abi.md", () => {
