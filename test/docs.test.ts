@@ -399,6 +399,32 @@ describe("docs/reference/testing.md", () => {
   })
 })
 
+describe("docs/reference/reliability.md", () => {
+  const page = "docs/reference/reliability.md"
+
+  it("has every promise of the README, and says which verdict and which tests look for it", () => {
+    const rows = rowsOf(sectionOf(page, "## Promises")).filter(([number]) => /^P\d+$/.test(number!))
+    const covered = rows.flatMap(([, , promises = ""]) => promises.split(", ").map(Number))
+    const promised = filesIn("test/promises", ".test.ts").map((file) => Number(/\/(\d\d)-/.exec(file)?.[1]))
+    assert.sameMembers([...new Set(covered)], promised)
+    const verdicts = namesIn(sectionOf("docs/reference/testing.md", "## Verdicts"))
+    for (const [number, , , tests = ""] of rows) {
+      assert.match(tests, /\bT\d+/, number)
+      for (const [, verdict] of tests.matchAll(/`(\w+)`/g)) {
+        assert.include(verdicts, verdict, number)
+      }
+    }
+  })
+
+  it("has every part of the programme once: built and with its place, or not built and with a reason", () => {
+    const rows = rowsOf(sectionOf(page, "## Programme")).filter(([number]) => /^T\d+$/.test(number!))
+    assert.sameMembers(rows.map(([number]) => number!), Array.from({ length: 28 }, (_, index) => `T${index + 1}`))
+    for (const [number, , ...rest] of rows) {
+      assert.isTrue(rest.length === 3 ? rest[2]!.startsWith("npm ") : rest[0]!.length > 10, number)
+    }
+  })
+})
+
 describe("docs/reference/native-abi.md", () => {
   const page = "docs/reference/native-abi.md"
   const header = read("native/include/leasehold_host_api.h")
