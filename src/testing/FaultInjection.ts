@@ -502,11 +502,14 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
     plain: (operation, call, variants) => {
       lastInjected = undefined
       const rule = injector.aim(operation)
-      const status = rule === undefined ? call() : faultyPlain(rule, operation, call, variants)
-      if (status === HostApi.Status.Ok && rule === undefined) {
-        orphans.released(operation)
+      const performed = (): number => {
+        const status = call()
+        if (status === HostApi.Status.Ok) {
+          orphans.released(operation)
+        }
+        return status
       }
-      return status
+      return rule === undefined ? performed() : faultyPlain(rule, operation, performed, variants)
     },
     lastFailure: () => lastInjected
   }

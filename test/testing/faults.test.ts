@@ -165,6 +165,26 @@ describe("after its effect", () => {
         assert.deepStrictEqual([during.liveCount, during.hostLiveCount], [2, 1])
         assert.deepStrictEqual([after.liveCount, after.hostLiveCount], [0, 0])
       }))
+
+    it.effect(`a release that failed once it was made is not made again when the faults are closed (${form})`, () =>
+      Effect.gen(function*() {
+        const [, after] = yield* heldAfterwards(
+          [
+            { where: { operation: "free" }, when: "before", fault: fail() },
+            { where: { operation: "free", index: 1 }, when: "after", fault: fail() }
+          ],
+          form,
+          ({ seam }) =>
+            Effect.gen(function*() {
+              const address = yield* seam.malloc(64)
+              assert.isTrue(yield* isFailure(seam.free(address)))
+              assert.isTrue(yield* isFailure(seam.free(address)))
+              // The simulator hands out an address again, so that a release too many would hit somebody else.
+              yield* seam.malloc(64)
+            })
+        )
+        assert.strictEqual(after.liveBytes, 64)
+      }))
   }
 
   it.scoped("what the real call answers stands, where that is a failure already", () =>
