@@ -242,7 +242,8 @@ export const make = (
 /**
  * Fails the operations that the rules name.
  *
- * A rule that waits must be among these for `immediate` to be taken away; a rule that is armed later cannot wait.
+ * A rule that waits must be among these for `immediate` to be taken away; one that is armed later never fires at a plain
+ * function.
  *
  * @since 0.1.0
  * @category layers
@@ -337,6 +338,10 @@ class Injector {
     let hit: Rule | undefined
     // Every rule counts every operation, whoever hits it.
     for (const candidate of this.#rules) {
+      // A rule that was armed too late to take `immediate` away cannot fire at a plain function.
+      if (operation.form === "immediate" && waits(candidate.rule)) {
+        continue
+      }
       if (fits(candidate, operation) && isDue(candidate) && hit === undefined) {
         candidate.firedCount += 1
         hit = candidate.rule

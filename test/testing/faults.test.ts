@@ -389,6 +389,20 @@ describe("a rule that waits", () => {
       }))
   }
 
+  it.scoped("never fires at a plain function when it is armed too late to take those away, and is reported so", () =>
+    Effect.gen(function*() {
+      const { api, injection, seam } = yield* inject([], "immediate")
+      yield* injection.arm({ ...hangs, name: "hangs" })
+      yield* injection.arm({ ...slow, name: "is slow" })
+      yield* seam.malloc(64)
+      assert.deepStrictEqual((yield* Effect.flip(injection.assertAllFired)).rules, ["hangs", "is slow"])
+      const call = yield* Effect.fork(api.malloc(64, 64, originOf()))
+      yield* settle
+      assert.strictEqual(yield* injection.hangingCount, 1)
+      yield* injection.releaseHangs
+      yield* Fiber.join(call)
+    }))
+
   it.scoped("hangs uninterruptibly: who interrupts waits for the release", () =>
     Effect.gen(function*() {
       const { api, injection } = yield* inject([hangs])
