@@ -147,6 +147,12 @@ const expectations: ReadonlyArray<Expected> = [
     verdict: "Stuck",
     detail: /^the program did not end, and nothing was left to do$/,
     sweep: FaultSweep.run(Wrong.waitsForEver, bare)
+  },
+  {
+    title: "a program that goes on for ever",
+    verdict: "Stuck",
+    detail: /^the program did not end within 100000\d steps$/,
+    sweep: FaultSweep.run(Wrong.runsForEver, { ...bare, forms: ["effects"] })
   }
 ]
 

@@ -32,6 +32,8 @@ export interface Outcome<A, E> {
   readonly exit: Exit.Exit<A, E> | undefined
   readonly stepCount: number
   readonly taskCount: number
+  /** Whether it was given up because it took more steps than it may. */
+  readonly isRunaway: boolean
 }
 
 interface Task {
@@ -176,7 +178,12 @@ export const explore = <A, E>(
     fiber.addObserver((ended) => {
       exit = ended
     })
-    const outcome = (): Outcome<A, E> => ({ exit, stepCount: explorer.stepCount, taskCount: explorer.taskCount })
+    const outcome = (): Outcome<A, E> => ({
+      exit,
+      stepCount: explorer.stepCount,
+      taskCount: explorer.taskCount,
+      isRunaway: explorer.isRunaway
+    })
     explorer.drain()
     return settle(explorer, options, () => exit !== undefined).pipe(
       Effect.zipRight(options.onEnd),

@@ -98,7 +98,7 @@ export interface Baseline {
 /** A program may warm up: caches, kernels that are loaded once. It has to settle within so many trials. */
 const maxWarmUpCount = 10
 
-/** Runs the program undisturbed until it takes the same way twice. */
+/** Runs the program undisturbed until it takes the same way twice, or does not end. */
 export const baseline = <A, E, R, LE>(
   api: HostApiService,
   subject: Subject<A, E, R, LE>,
@@ -109,7 +109,7 @@ export const baseline = <A, E, R, LE>(
     const tried = cleanCase(form)
     const once = (known: Trial | undefined) => run(api, subject, { case: tried, clean: known })
     let previous = yield* once(undefined)
-    for (let count = 1; count < maxWarmUpCount; count++) {
+    for (let count = 1; count < maxWarmUpCount && previous.exit !== undefined; count++) {
       const trial = yield* once(previous)
       if (isSameWay(previous, trial)) {
         const judging = { mayRecover, comparesOutputs: hasSameResults(previous, trial) }
@@ -117,12 +117,12 @@ export const baseline = <A, E, R, LE>(
       }
       previous = trial
     }
-    const detail = `the undisturbed program took another way each of ${maxWarmUpCount} times`
-    return {
-      trial: previous,
-      judging: { mayRecover, comparesOutputs: false },
-      findings: [{ verdict: "Nondeterministic", detail }]
+    const judging = { mayRecover, comparesOutputs: false }
+    if (previous.exit === undefined) {
+      return { trial: previous, judging, findings: judge(previous, previous, tried, judging) }
     }
+    const detail = `the undisturbed program took another way each of ${maxWarmUpCount} times`
+    return { trial: previous, judging, findings: [{ verdict: "Nondeterministic", detail }] }
   })
 
 /** Every single fault of a form. */

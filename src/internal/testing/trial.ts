@@ -47,6 +47,8 @@ export interface Step {
 /** What was seen. */
 export interface Trial {
   readonly exit: Exit.Exit<unknown, unknown> | undefined
+  /** Whether it was given up because it took too many steps. */
+  readonly isRunaway: boolean
   readonly operations: ReadonlyArray<Operation>
   /** Every step that was taken. */
   readonly steps: ReadonlyArray<Step>
@@ -77,6 +79,8 @@ export interface Trial {
 /** Twenty times what the clean program takes is a program that does not end. */
 const runawayFactor = 20
 const leastMaxStepCount = 20_000
+/** So many steps, about a second, may the clean program itself take. */
+const cleanMaxStepCount = 1_000_000
 
 /** Runs a subject under a case. */
 export const run = <A, E, R, LE>(
@@ -85,7 +89,7 @@ export const run = <A, E, R, LE>(
   options: {
     readonly case: Case
     /** The undisturbed program, where it is known: by its length a program that does not end is found out. */
-    readonly clean: Pick<Trial, "steps"> | undefined
+    readonly clean: Pick<Trial, "steps" | "exit"> | undefined
     /** In place of the case's own interruption: how steps and tasks are chosen. */
     readonly strategy?: Strategy | undefined
   }
@@ -124,7 +128,9 @@ export const run = <A, E, R, LE>(
           return options.strategy?.pick?.(explorer, waitingCount) ?? 0
         }
       },
-      maxStepCount: Math.max(leastMaxStepCount, (clean?.steps.length ?? 0) * runawayFactor),
+      maxStepCount: clean?.exit === undefined
+        ? cleanMaxStepCount
+        : Math.max(leastMaxStepCount, clean.steps.length * runawayFactor),
       patience: subject.patience,
       isAwaited: () => outside.inFlightCount > 0,
       // A program that waits for a call that hangs is interrupted first, as a user would; then the call may end.
@@ -153,6 +159,7 @@ export const run = <A, E, R, LE>(
     const ledger = book.snapshot()
     const trial: Trial = {
       exit: outcome.exit,
+      isRunaway: outcome.isRunaway,
       operations: book.operations,
       steps,
       taskCount: outcome.taskCount,

@@ -56,7 +56,9 @@ const found = (condition: boolean, verdict: Verdict, detail: () => string): Read
 
 const stuck = (trial: Trial): ReadonlyArray<Finding> =>
   found(trial.exit === undefined, "Stuck", () =>
-    trial.ledger.inFlight.length === 0
+    trial.isRunaway
+      ? `the program did not end within ${trial.steps.length} steps`
+      : trial.ledger.inFlight.length === 0
       ? "the program did not end, and nothing was left to do"
       : `the program did not end; in flight: ${trial.ledger.inFlight.map(({ operation }) => operation).join(", ")}`)
 
