@@ -1,6 +1,7 @@
 /** The oracle of the sweeps on trial: whatever is wrong is found, and called by its name; what is right is clean. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, type Scope } from "effect"
+import type { HostApi } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
 import { verdicts } from "../../src/internal/testing/verdicts.ts"
 import { simulator } from "./programs/seam.ts"
@@ -21,146 +22,153 @@ interface Expected {
   readonly title: string
   readonly verdict: FaultSweep.Verdict
   readonly detail: RegExp
-  readonly sweep: Effect.Effect<FaultSweep.Report, unknown>
+  readonly sweep: (only?: string) => Effect.Effect<FaultSweep.Report, unknown>
   /** The verdicts that come with it. */
   readonly others?: ReadonlyArray<FaultSweep.Verdict>
 }
+
+/** Sweeps a program, or replays one case of it. */
+const sweepOf = <A, E, R, LE, BE>(
+  program: Effect.Effect<A, E, R | HostApi.HostApi | Scope.Scope>,
+  options: FaultSweep.Options<R, LE, BE>
+) =>
+(only?: string): Effect.Effect<FaultSweep.Report, unknown> => FaultSweep.run(program, { ...options, only })
 
 const expectations: ReadonlyArray<Expected> = [
   {
     title: "a program that succeeds whatever happens",
     verdict: "Swallowed",
     detail: /^loadKernel failed with error, and the program succeeded$/,
-    sweep: FaultSweep.run(Wrong.swallowsFailures, small)
+    sweep: sweepOf(Wrong.swallowsFailures, small)
   },
   {
     title: "a runner that does not count a release that failed",
     verdict: "Swallowed",
     detail: /^free failed with error, and the runner did not count it$/,
-    sweep: FaultSweep.run(addition, { ...small, layer: Wrong.runnerThatCountsNoFailures })
+    sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatCountsNoFailures })
   },
   {
     title: "a program that frees nothing",
     verdict: "Leaked",
     detail: /^still held when the program had ended: 64 B of device memory for tensor "weights" of run 0$/,
-    sweep: FaultSweep.run(Wrong.neverFrees, bare)
+    sweep: sweepOf(Wrong.neverFrees, bare)
   },
   {
     title: "a program that leaks where it is interrupted, and nowhere else",
     verdict: "Leaked",
     detail: /^still held when the program had ended: 64 B of device memory for tensor "weights" of run 0$/,
-    sweep: FaultSweep.run(Wrong.freesUnlessInterrupted, { ...bare, forms: ["effects"], interruptions: ["every"] })
+    sweep: sweepOf(Wrong.freesUnlessInterrupted, { ...bare, forms: ["effects"], interruptions: ["every"] })
   },
   {
     title: "a program that forgets a scope, whose memory only the runner's end frees",
     verdict: "Leaked",
     detail: /^still held when the program had ended: 64 B of device memory for resident "uint8 \[64\]"/,
-    sweep: FaultSweep.run(Wrong.forgetsAResident, small)
+    sweep: sweepOf(Wrong.forgetsAResident, small)
   },
   {
     title: "a layer that frees nothing, under a program that does",
     verdict: "Leaked",
     detail: /^still held after everything has closed: 64 B of device memory for tensor "weights" of run 0$/,
-    sweep: FaultSweep.run(Effect.scoped(memory), { ...bare, layer: Layer.effectDiscard(Wrong.neverFrees) })
+    sweep: sweepOf(Effect.scoped(memory), { ...bare, layer: Layer.effectDiscard(Wrong.neverFrees) })
   },
   {
     title: "a program that frees twice",
     verdict: "DoubleReleased",
     detail: /^free for tensor \(weights\) releases what is not held any more$/,
-    sweep: FaultSweep.run(Wrong.freesTwice, bare)
+    sweep: sweepOf(Wrong.freesTwice, bare)
   },
   {
     title: "a runner that ends a run twice",
     verdict: "EndedTwice",
     detail: /^2 runs have begun and 3 ended$/,
-    sweep: FaultSweep.run(addition, { ...small, layer: Wrong.runnerThatEndsTwice })
+    sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatEndsTwice })
   },
   {
     title: "a runner that forgets to end a run",
     verdict: "NeverEnded",
     detail: /^2 runs have begun and 1 ended; 0 are active$/,
-    sweep: FaultSweep.run(addition, { ...small, layer: Wrong.runnerThatForgetsAnEnd })
+    sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatForgetsAnEnd })
   },
   {
     title: "a program that leaves a run open",
     verdict: "NeverEnded",
     detail: /^a run was active when the program had ended; its last operation was submit for stage \(a, b, .*of run 1$/,
-    sweep: FaultSweep.run(Wrong.neverEndsARun, small)
+    sweep: sweepOf(Wrong.neverEndsARun, small)
   },
   {
     title: "a program that copies into freed memory",
     verdict: "UsedAfterRelease",
     detail: /^submit for tensor \(weights\) names "weights", of which the device memory is not held$/,
-    sweep: FaultSweep.run(Wrong.usesAfterFree, bare)
+    sweep: sweepOf(Wrong.usesAfterFree, bare)
   },
   {
     title: "a program that frees memory under a copy",
     verdict: "UsedAfterRelease",
     detail: /^free for tensor \(weights\) began while submit for tensor \(weights\) was in flight, which uses it$/,
-    sweep: FaultSweep.run(Wrong.freesUnderACopy, { ...bare, forms: ["delayed"] })
+    sweep: sweepOf(Wrong.freesUnderACopy, { ...bare, forms: ["delayed"] })
   },
   {
     title: "a program that asks a device that it has lost",
     verdict: "CalledAfterLoss",
     detail: /^memoryInfo for load was called on a device that is lost$/,
-    sweep: FaultSweep.run(Wrong.goesOnAfterALoss, { ...small, faults: ["deviceLost"], mayRecover: true })
+    sweep: sweepOf(Wrong.goesOnAfterALoss, { ...small, faults: ["deviceLost"], mayRecover: true })
   },
   {
     title: "a runner that calls itself poisoned and asks the device all the same",
     verdict: "CalledAfterLoss",
     detail: /^the runner refused a run with RunnerPoisoned, but made 1 operations for it$/,
-    sweep: FaultSweep.run(addition, { ...small, faults: ["hang"], layer: Wrong.runnerThatAsksTheDead })
+    sweep: sweepOf(addition, { ...small, faults: ["hang"], layer: Wrong.runnerThatAsksTheDead })
   },
   {
     title: "a runner that is of no use after a failure, and has no reason",
     verdict: "NotReusable",
     detail: /^a run after the program was refused: WornOut: it is worn out$/,
-    sweep: FaultSweep.run(addition, { ...small, layer: Wrong.runnerThatWearsOut })
+    sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatWearsOut })
   },
   {
     title: "a runner that changes the outputs of runs that fail",
     verdict: "OutputsTouched",
     detail: /^run 0 has failed, and changed "c"$/,
-    sweep: FaultSweep.run(addition, { ...small, layer: Wrong.runnerThatTouchesOutputs })
+    sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatTouchesOutputs })
   },
   {
     title: "a runner that makes up outputs",
     verdict: "ForeignBytes",
     detail: /^run 0 gave bytes that no undisturbed run gives$/,
-    sweep: FaultSweep.run(addition, { ...small, layer: Wrong.runnerThatMakesUpOutputs }),
+    sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatMakesUpOutputs }),
     others: ["Swallowed"]
   },
   {
     title: "an invariant that does not hold",
     verdict: "InvariantBroken",
     detail: /^Error: the answer is not 42$/,
-    sweep: FaultSweep.run(addition, { ...small, invariant: Effect.fail(new Error("the answer is not 42")) })
+    sweep: sweepOf(addition, { ...small, invariant: Effect.fail(new Error("the answer is not 42")) })
   },
   {
     title: "a program that goes another way each time",
     verdict: "Nondeterministic",
     detail: /^the undisturbed program took another way each of 10 times$/,
-    sweep: Effect.suspend(() => FaultSweep.run(Wrong.makeNondeterministic(), bare))
+    sweep: (only) => FaultSweep.run(Wrong.makeNondeterministic(), { ...bare, only })
   },
   {
     title: "a program that does not end",
     verdict: "Stuck",
     detail: /^the program did not end, and nothing was left to do$/,
-    sweep: FaultSweep.run(Wrong.waitsForEver, bare)
+    sweep: sweepOf(Wrong.waitsForEver, bare)
   },
   {
     title: "a program that goes on for ever",
     verdict: "Stuck",
     detail: /^the program did not end within 100000\d steps$/,
-    sweep: FaultSweep.run(Wrong.runsForEver, { ...bare, forms: ["effects"] })
+    sweep: sweepOf(Wrong.runsForEver, { ...bare, forms: ["effects"] })
   }
 ]
 
 describe("a sweep finds", () => {
   for (const { detail, others = [], sweep, title, verdict } of expectations) {
-    it.effect(`${title}: ${verdict}`, () =>
+    it.effect(`${title}: ${verdict}; and finds it again in the case that it names`, () =>
       Effect.gen(function*() {
-        const { failures } = yield* sweep
+        const { failures } = yield* sweep()
         assert.deepStrictEqual(failures.map(({ verdict }) => verdict).toSorted(), [verdict, ...others].toSorted())
         const failure = failures.find((failure) => failure.verdict === verdict)!
         assert.match(failure.detail, detail)
@@ -168,6 +176,12 @@ describe("a sweep finds", () => {
         assert.notMatch(failure.page, /0x[0-9a-f]{6,}/)
         assert.isTrue(failure.page.startsWith(`${verdict}: ${failure.detail}`), failure.page)
         assert.include(failure.page, `only: "${failure.case}"`)
+
+        const replayed = yield* sweep(failure.case)
+        const again = replayed.failures.find((failure) => failure.verdict === verdict)!
+        assert.deepStrictEqual([again.verdict, again.detail], [failure.verdict, failure.detail])
+        assert.deepStrictEqual([again.count, again.case], [1, failure.case])
+        assert.isAtMost(replayed.faultCases + replayed.interruptCases + replayed.pairCases, 1)
       }))
   }
 
