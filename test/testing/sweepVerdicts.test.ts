@@ -192,3 +192,16 @@ describe("a sweep finds", () => {
     )
   })
 })
+
+describe("a count", () => {
+  it.effect("is of cases, however often one case goes wrong in the same way", () =>
+    Effect.gen(function*() {
+      // It is held when the program has ended, and when all has closed, in each of two forms.
+      const report = yield* FaultSweep.run(Wrong.neverFrees, bare)
+      assert.strictEqual(report.failures[0]!.count, 2)
+      assert.include(FaultSweep.summary(report), ": Leaked 2 times")
+      const once = yield* FaultSweep.run(Wrong.neverFrees, { ...bare, forms: ["effects"] })
+      assert.include(FaultSweep.summary(once), ": Leaked 1 time")
+      assert.notInclude(FaultSweep.summary(once), "1 times")
+    }))
+})

@@ -39,17 +39,20 @@ export interface Judging {
   readonly comparesOutputs: boolean
 }
 
-/** Everything that is wrong with a trial. */
-export const judge = (trial: Trial, clean: Trial, tried: Case, judging: Judging): ReadonlyArray<Finding> => [
-  ...stuck(trial),
-  ...swallowed(trial, clean, tried, judging),
-  ...leaked(trial),
-  ...breaches(trial),
-  ...runsEnded(trial),
-  ...reusable(trial, clean, tried),
-  ...outputs(trial, clean, tried, judging),
-  ...invariant(trial)
-]
+/** Everything that is wrong with a trial: each verdict once, with what was found first. */
+export const judge = (trial: Trial, clean: Trial, tried: Case, judging: Judging): ReadonlyArray<Finding> => {
+  const findings = [
+    ...stuck(trial),
+    ...swallowed(trial, clean, tried, judging),
+    ...leaked(trial),
+    ...breaches(trial),
+    ...runsEnded(trial),
+    ...reusable(trial, clean, tried),
+    ...outputs(trial, clean, tried, judging),
+    ...invariant(trial)
+  ]
+  return findings.filter(({ verdict }, index) => findings.findIndex((other) => other.verdict === verdict) === index)
+}
 
 const found = (condition: boolean, verdict: Verdict, detail: () => string): ReadonlyArray<Finding> =>
   condition ? [{ verdict, detail: detail() }] : []
