@@ -106,7 +106,10 @@ export interface Options<R, LE, BE> {
    * For programs with such parts take `["runner", "reachable"]`.
    */
   readonly interruptions?: ReadonlyArray<Interruptions> | undefined
-  /** The share of pairs of a fault and an interruption that is tried, 0 to 1, drawn from the seed. Defaults to `0`. */
+  /**
+   * The share of pairs of a fault and an interruption that is tried, 0 to 1, drawn from the seed. The interruptions are
+   * those that `interruptions` names. Defaults to `0`.
+   */
   readonly interruptedFaults?: number | undefined
   /** The share of pairs of faults that is tried, 0 to 1, drawn from the seed. Defaults to `0`. */
   readonly faultPairs?: number | undefined

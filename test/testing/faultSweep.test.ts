@@ -167,9 +167,11 @@ describe("what is tried", () => {
       const half = yield* pairs({ faultPairs: 0.5 })
       assert.isTrue(half > 18 && half < 54, `${half} of 72`)
       assert.strictEqual(yield* pairs({ faultPairs: 0.5 }), half, "the same seed draws the same share")
-      const interrupted = yield* pairs({ interruptedFaults: 0.05, faults: ["error"] })
+      const interrupting = { interruptedFaults: 0.05, faults: ["error"], interruptions: ["every"] } as const
+      const interrupted = yield* pairs(interrupting)
       assert.isTrue(interrupted > 20 && interrupted < 1000, `${interrupted}`)
-      assert.strictEqual(yield* pairs({ interruptedFaults: 0.05, faults: ["error"] }), interrupted)
+      assert.strictEqual(yield* pairs(interrupting), interrupted)
+      assert.strictEqual(yield* pairs({ ...interrupting, interruptions: [] }), 0)
     }))
 
   it.effect("is told with the pairs, where there are any", () =>
@@ -178,7 +180,8 @@ describe("what is tried", () => {
         ...bare,
         ...few,
         faults: ["error"],
-        interruptedFaults: 0.02
+        interruptions: ["reachable"],
+        interruptedFaults: 1
       })
       assert.include(FaultSweep.summary(report), ` pair${report.pairCases === 1 ? "" : "s"}: clean`)
     }))
@@ -259,7 +262,7 @@ describe("options", () => {
       const report = yield* FaultSweep.run(program, { ...bare, ...few, backend: counted })
       assert.strictEqual(openCount, 1)
       assert.deepStrictEqual(verdictsOf(report), ["Leaked"])
-      assert.include(report.failures[0]!.page, "program ended: it failed: Error: over")
+      assert.include(report.failures[0]!.page, "ended:      it failed: Error: over")
     }))
 
   it.effect("a failure is looked for again in smaller programs, and shown in the first that has it", () =>
@@ -343,13 +346,12 @@ describe("a page", () => {
         "two tensors: 0 operations, 0 faults, 0 interruptions: Leaked 1 time",
         "",
         `Leaked: still held when the program had ended: 64 B of device memory for resident "weights"`,
-        "  program:  two tensors, seed 9",
-        `  case:     undisturbed, in the form "effects"`,
-        "  program ended: it succeeded",
-        `  left open: 64 B of device memory for resident "weights"`,
-        "  account:  64 B of device memory and 0 B of host memory are held",
-        `              64 B of device memory for resident "weights"`,
-        `  replay:   FaultSweep.assertClean(program, { ...options, only: "effects" })`
+        "  program:    two tensors, seed 9",
+        `  case:       undisturbed, in the form "effects"`,
+        "  ended:      it succeeded",
+        "  in the end: 64 B of device memory and 0 B of host memory are held",
+        `                64 B of device memory for resident "weights"`,
+        `  replay:     FaultSweep.assertClean(program, { ...options, only: "effects" })`
       ])
     }))
 
@@ -371,11 +373,11 @@ describe("a page", () => {
       assert.include(failure!.page, "(and 1 other case alike)\n")
       assert.include(
         failure!.page,
-        "  case:     operation 2 (memoryInfo for load) fails before its effect, once: error\n"
+        "  case:       operation 2, memoryInfo for load, fails before it had any effect, once\n"
       )
       assert.include(
         failure!.page,
-        "  program ended: it failed: HostApiError: memoryInfo answered InvalidArgument: injected\n"
+        "  ended:      it failed: HostApiError: memoryInfo answered InvalidArgument: injected\n"
       )
       const interrupted = yield* FaultSweep.run(leaksWhereItFails, {
         ...bare,
@@ -384,7 +386,7 @@ describe("a page", () => {
         interruptions: ["every"]
       })
       const { page } = interrupted.failures[0]!
-      assert.match(page, /\n  case: {5}the program is interrupted at step \d+ of \d+, after memoryInfo for load\n/)
-      assert.include(page, "\n  program ended: it was interrupted\n")
+      assert.match(page, /\n  case: {7}the program is interrupted at step \d+ of \d+, after memoryInfo for load\n/)
+      assert.include(page, "\n  ended:      it was interrupted\n")
     }))
 })
