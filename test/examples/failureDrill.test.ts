@@ -15,7 +15,8 @@ const shown = /<!-- output: examples\/failure-drill\/main.ts -->\n\n```text\n([\
   .exec(read("docs/how-to/test-your-cleanup.md"))?.[1]
 
 /** How many steps a program takes is nobody's promise. */
-const withoutStepCounts = (text: string): string => text.replaceAll(/[\d,]+ (?=interruptions|times|other cases)/g, "N ")
+const withoutStepCounts = (text: string): string =>
+  text.replaceAll(/[\d,]+ (?=interruptions|times|other cases)/g, "N ").replaceAll(/step \d+ of \d+/g, "step N of N")
 
 const drill = (...flags: ReadonlyArray<string>) => run("failure-drill/main.ts", flags)
 
@@ -33,7 +34,7 @@ describe.concurrent("the failure drill", () => {
   )
 
   it.effect(
-    "finds the mistake: it names what leaked, the line that allocated it, and the operation that failed",
+    "finds the mistake: it names what leaked, the line that allocated it, and the operation and step that failed",
     () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* drill("--broken")
@@ -46,7 +47,7 @@ describe.concurrent("the failure drill", () => {
         assert.include(page, `from examples/failure-drill/broken.ts:${allocatingLine}:`)
         assert.match(
           stdout,
-          /^ {2}case: +operation \d+, submit for stage \(token, outputs and scratch\) of run 1, fails/m
+          /^ {2}case: +operation \d+ at step \d+ of \d+, submit for stage \(token, outputs and scratch\) of run 1, fails/m
         )
         assert.match(stdout, /^ {2}ended: +it failed: TransferFailed: /m)
         assert.match(

@@ -41,6 +41,7 @@ type Ending = "succeeded" | "failed" | "lost"
 const endingOf = (status: number): Ending => status === Status.Ok ? "succeeded" : isSticky(status) ? "lost" : "failed"
 
 export class Book implements Interceptor {
+  readonly #countSteps: () => number
   readonly operations: Array<Operation> = []
   readonly #held = new Map<Key, Entry>()
   readonly #inFlight = new Set<Operation>()
@@ -51,6 +52,10 @@ export class Book implements Interceptor {
   #isLost = false
   /** The fiber whose call met the loss. */
   #learner: Fiber.RuntimeFiber<unknown, unknown> | undefined
+
+  constructor(countSteps: () => number = () => 0) {
+    this.#countSteps = countSteps
+  }
 
   effect = <A, E>(operation: Operation, call: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
@@ -108,6 +113,7 @@ export class Book implements Interceptor {
   }
 
   #begin(operation: Operation): void {
+    operation.step = this.#countSteps()
     this.operations.push(operation)
     if (this.#isLost && this.#isLossKnown()) {
       this.#breach("CalledAfterLoss", `${describeOperation(operation)} was called on a device that is lost`)

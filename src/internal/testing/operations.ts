@@ -48,6 +48,8 @@ export interface Operation {
   readonly byteCount: number
   /** What is released; for an allocation what it answered, 0 until then. */
   address: number
+  /** How many steps of the program came before it, where they are counted. */
+  step: number
   /** Whether it has ended otherwise than well. */
   hasFailed: boolean
   /** A copy of the table's cells; empty where there is no table. */
@@ -88,6 +90,7 @@ const describe = (kind: OperationKind, form: Operation["form"], origin: Origin, 
   names: [...origin.names],
   byteCount: facts.byteCount ?? 0,
   address: facts.address ?? 0,
+  step: 0,
   hasFailed: false,
   cells: facts.cells ?? noCells,
   buffer: facts.buffer

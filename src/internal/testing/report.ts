@@ -50,8 +50,10 @@ const fate = ({ kind, persistence, timing }: FaultPoint): string => {
 export const disturbance = ({ case: { faults, form, interrupt }, clean, trial }: Failure): ReadonlyArray<string> => [
   ...faults.map((point) => {
     const known = trial.operations[point.operation]
-    const what = known === undefined ? point.target : describeOperation(known)
-    return `operation ${point.operation}, ${what}, ${fate(point)}`
+    return known === undefined
+      ? `operation ${point.operation}, ${point.target}, ${fate(point)}`
+      : `operation ${point.operation} at step ${known.step} of ${clean.steps.length}, ${describeOperation(known)}, ` +
+        fate(point)
   }),
   ...(interrupt === undefined ? [] : [
     `${interrupt.target === "root" ? "the program is" : "the fiber at work is"} interrupted at ` +

@@ -104,7 +104,8 @@ export const run = <A, E, R, LE>(
       decorate(api, outside)
     )
     const injection = Context.get(injected, FaultInjection.FaultInjection)
-    const book = new Book()
+    const steps: Array<Step> = []
+    const book = new Book(() => steps.length)
     const decorated = decorate(Context.get(injected, HostApi), book)
     const session = new Session(
       subject,
@@ -113,7 +114,6 @@ export const run = <A, E, R, LE>(
       form === "immediate" ? decorated : { ...decorated, immediate: undefined }
     )
     const interruption = new Interruption(options.case.interrupt, book)
-    const steps: Array<Step> = []
     let releasesHangs = false
     let hangingCount = 0
     const outcome = yield* explore((explorer) => session.program(explorer), {
