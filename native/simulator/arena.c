@@ -105,7 +105,10 @@ void arena_close(arena *memory) {
 
 /* Taking -------------------------------------------------------------------------------------------------------- */
 
-/* Makes the pages up to the address usable. The pages that come with them belong to nobody yet and stay forbidden. */
+/*
+ * Makes the pages up to the address usable. Where a sanitizer watches they are forbidden at once, and stay so, live or
+ * free, for everybody but work that holds a grant.
+ */
 static bool open_pages(arena *memory, uint64_t end_address) {
   uint64_t needed_bytes = end_address - memory->base_address;
   if (needed_bytes <= memory->opened_bytes) {
@@ -224,14 +227,10 @@ void arena_give_back(arena *memory, range retired) {
   memory->retired_count -= 1;
 }
 
-void arena_poison_taken(range taken) {
-  allow_bytes(taken.address, taken.reserved_bytes);
-  memset((void *)(uintptr_t)taken.address, TAKEN_POISON, taken.reserved_bytes);
-}
+void arena_poison_taken(range taken) { fill_forbidden_bytes(taken.address, TAKEN_POISON, taken.reserved_bytes); }
 
 void arena_poison_retired(range retired) {
-  memset((void *)(uintptr_t)retired.address, RETIRED_POISON, retired.reserved_bytes);
-  forbid_bytes(retired.address, retired.reserved_bytes);
+  fill_forbidden_bytes(retired.address, RETIRED_POISON, retired.reserved_bytes);
 }
 
 bool arena_overlaps(const arena *memory, uint64_t address, uint64_t byte_count) {

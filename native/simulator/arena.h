@@ -3,7 +3,8 @@
  *
  * One reservation of address space, of which pages become real when they are first handed out, with a first-fit
  * allocator inside: it splits and coalesces, so it can be full, and it can be fragmented. None of these functions
- * locks; arena_poison_taken and arena_poison_retired alone may run beside the others.
+ * locks; arena_poison_taken and arena_poison_retired alone may run beside the others. Where a sanitizer watches, all of
+ * the memory is forbidden until grants.h allows some of it.
  */
 #ifndef LEASEHOLD_SIMULATOR_ARENA_H
 #define LEASEHOLD_SIMULATOR_ARENA_H
@@ -53,7 +54,7 @@ void arena_give_back(arena *memory, range retired);
 /* Fills new memory with 0xFF, which reads as NaN, so that a kernel that trusts it is found out. */
 void arena_poison_taken(range taken);
 
-/* Fills memory that ended with 0xDB, and forbids it where a sanitizer watches. */
+/* Fills memory that ended with 0xDB. */
 void arena_poison_retired(range retired);
 
 /* Whether any of the bytes, wherever they are, belong to the arena's reservation. */

@@ -2,6 +2,7 @@
 
 #include "arguments.h"
 #include "context.h"
+#include "grants.h"
 #include "transfers.h"
 
 #include <assert.h>
@@ -111,12 +112,14 @@ static outcome perform_unlocked(lh_context *context, work *performed) {
   if (sleeps) {
     performed->end_nanos = clock_charge(&context->clock, performed->lane, performed->cost_nanos);
   }
+  grant_begin(performed);
   pthread_mutex_unlock(&context->mutex);
   outcome result = do_work(performed);
   if (sleeps) {
     clock_sleep_until(&context->clock, performed->end_nanos);
   }
   pthread_mutex_lock(&context->mutex);
+  grant_end(&context->works, performed);
   return result;
 }
 

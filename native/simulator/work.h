@@ -14,6 +14,7 @@
 #include "outcome.h"
 #include "ranges.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The lane of work on the host, which takes no time of the device. */
@@ -29,6 +30,7 @@ typedef struct work {
   uint64_t cost_nanos;
   uint64_t end_nanos; /* on the device's clock */
   outcome result;     /* once it has ended */
+  bool is_granted;    /* it may touch memory just now; kept only where a sanitizer watches */
   struct work *previous;
   struct work *next;
 } work;

@@ -29,9 +29,10 @@ run_program() {
   status=$?
   sed 's/^/  /' "$scratch/output"
   total=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$scratch/output" | tail -n 1)
+  program_passed=${total%% *}
   program_failed=${total#* passed, }
   program_failed=${program_failed% failed}
-  passed_count=$((passed_count + ${total%% *}))
+  passed_count=$((passed_count + ${program_passed:-0}))
   failed_count=$((failed_count + ${program_failed:-0}))
   if [ "$status" -ne 0 ] && [ "${program_failed:-0}" -eq 0 ]; then
     report "$1 exits with status $status" 1

@@ -269,12 +269,12 @@ static void closes_and_abandons_with_memory_left(void) {
     CHECK_STATUS(lh_host_malloc(context, 100, &host_address), LH_OK);
     close_device(context);
     context = open_device(round == 0 ? "total_bytes=65536" : "total_bytes=65536 completion=late");
-    float *device = lh_argument_data(&(lh_argument){.address = take(context, 100)});
+    lh_address device = take(context, 100);
     CHECK_STATUS(lh_host_malloc(context, 100, &host_address), LH_OK);
     CHECK_STATUS(lh_context_abandon(context), LH_OK);
     /* The memory of an abandoned context stays, because something may still be using it. */
-    device[0] = 1;
-    *(float *)(uintptr_t)host_address = device[0];
+    poke_bytes(device, &(float){1}, sizeof(float));
+    *(float *)(uintptr_t)host_address = peek_float(device, 0);
   }
 }
 

@@ -8,13 +8,13 @@
 
 enum { ELEMENT_COUNT = 8 };
 
-static float *floats_at(lh_address address) { return (float *)(uintptr_t)address; }
-
 static lh_address take_floats(lh_context *context, float first, float step) {
   lh_address address = take(context, ELEMENT_COUNT * sizeof(float));
+  float values[ELEMENT_COUNT];
   for (int index = 0; index < ELEMENT_COUNT; index += 1) {
-    floats_at(address)[index] = first + step * (float)index;
+    values[index] = first + step * (float)index;
   }
+  poke_bytes(address, values, sizeof values);
   return address;
 }
 
@@ -95,16 +95,16 @@ static void computes(void) {
   const lh_argument added[] = {float_tensor(LH_ARGUMENT_INPUT, a), float_tensor(LH_ARGUMENT_INPUT, b),
                                float_tensor(LH_ARGUMENT_OUTPUT, c)};
   CHECK_STATUS(launch(context, find_kernel(context, "test_add"), added, 3, NULL), LH_OK);
-  CHECK_NUMBER(floats_at(c)[0], 11);
-  CHECK_NUMBER(floats_at(c)[ELEMENT_COUNT - 1], 88);
+  CHECK_NUMBER(peek_float(c, 0), 11);
+  CHECK_NUMBER(peek_float(c, ELEMENT_COUNT - 1), 88);
   const lh_argument scaled[] = {float_tensor(LH_ARGUMENT_INOUT, c), scalar_float32(0.5f)};
   CHECK_STATUS(launch(context, find_kernel(context, "test_scale"), scaled, 2, NULL), LH_OK);
-  CHECK_NUMBER(floats_at(c)[1], 11);
+  CHECK_NUMBER(peek_float(c, 1), 11);
   const lh_argument accumulated[] = {float_tensor(LH_ARGUMENT_RESIDENT, a), float_tensor(LH_ARGUMENT_INPUT, b),
                                      float_tensor(LH_ARGUMENT_OUTPUT, c)};
   CHECK_STATUS(launch(context, find_kernel(context, "test_accumulate"), accumulated, 3, NULL), LH_OK);
-  CHECK_NUMBER(floats_at(a)[2], 33);
-  CHECK_NUMBER(floats_at(c)[2], 33);
+  CHECK_NUMBER(peek_float(a, 2), 33);
+  CHECK_NUMBER(peek_float(c, 2), 33);
   CHECK_NUMBER(statistics_of(context).launch_count, 3);
   close_device(context);
 }
@@ -222,14 +222,15 @@ static void takes_as_many_arguments_as_the_header_says(void) {
   if (!CHECK(arguments != NULL)) {
     return;
   }
-  memset((void *)(uintptr_t)bytes, 1, count);
+  CHECK_STATUS(submit(context, &(lh_transfer){LH_TRANSFER_FILL, bytes, 1, count}, 1, NULL), LH_OK);
   for (uint32_t index = 0; index + 1 < count; index += 1) {
     arguments[index] = tensor(LH_ARGUMENT_INPUT, LH_DTYPE_UINT8, bytes + index, 1);
   }
   arguments[count - 1] = tensor(LH_ARGUMENT_OUTPUT, LH_DTYPE_FLOAT64, sum, 1);
   CHECK_STATUS(launch(context, kernel, arguments, count, NULL), LH_OK);
   double others = count - 1;
-  CHECK_NUMBER(*(double *)(uintptr_t)sum, others + 31.0 * others * (others - 1) / 2);
+  double expected = others + 31.0 * others * (others - 1) / 2;
+  CHECK(device_holds(sum, &expected, sizeof expected));
   arguments[count] = arguments[count - 1];
   CHECK_STATUS(launch(context, kernel, arguments, count + 1, NULL), LH_INVALID_ARGUMENT);
   free(arguments);
@@ -246,7 +247,7 @@ static void hands_the_table_to_the_kernel_as_it_is(void) {
   CHECK_STATUS(launch(context, find_kernel(context, "test_describe"), arguments, 3, NULL), LH_OK);
   static const double expected[] = {LH_ARGUMENT_INOUT,  LH_DTYPE_FLOAT32, 32, 1, 1, 8,
                                     LH_ARGUMENT_SCALAR, LH_DTYPE_INT32,   4,  1, 0, 0};
-  CHECK(memcmp((const void *)(uintptr_t)described, expected, sizeof expected) == 0);
+  CHECK(device_holds(described, expected, sizeof expected));
   close_device(context);
 }
 
@@ -254,23 +255,25 @@ static void shows_what_lies_around_a_slice(void) {
   lh_context *context = open_device("total_bytes=4096");
   lh_address chunk = take(context, 64);
   lh_address shown = take(context, 4);
+  uint8_t bytes[64];
   for (int index = 0; index < 64; index += 1) {
-    ((uint8_t *)(uintptr_t)chunk)[index] = (uint8_t)index;
+    bytes[index] = (uint8_t)index;
   }
+  poke_bytes(chunk, bytes, sizeof bytes);
   const lh_argument arguments[] = {tensor(LH_ARGUMENT_INPUT, LH_DTYPE_UINT8, chunk + 16, 8), scalar_int32(1),
                                    scalar_int32(3), tensor(LH_ARGUMENT_OUTPUT, LH_DTYPE_UINT8, shown, 4)};
   CHECK_STATUS(launch(context, find_kernel(context, "test_reveal_around"), arguments, 4, NULL), LH_OK);
   static const uint8_t expected[] = {15, 24, 25, 26};
-  CHECK(memcmp((const void *)(uintptr_t)shown, expected, sizeof expected) == 0);
+  CHECK(device_holds(shown, expected, sizeof expected));
   const lh_argument written[] = {tensor(LH_ARGUMENT_OUTPUT, LH_DTYPE_UINT8, shown, 4), scalar_int32(2),
                                  scalar_int32(9)};
   CHECK_STATUS(launch(context, find_kernel(context, "test_write_first"), written, 3, NULL), LH_OK);
   static const uint8_t expected_after[] = {9, 9, 25, 26};
-  CHECK(memcmp((const void *)(uintptr_t)shown, expected_after, sizeof expected_after) == 0);
+  CHECK(device_holds(shown, expected_after, sizeof expected_after));
   const lh_argument revealed[] = {tensor(LH_ARGUMENT_SCRATCH, LH_DTYPE_UINT8, chunk, 4),
                                   tensor(LH_ARGUMENT_OUTPUT, LH_DTYPE_UINT8, shown, 4)};
   CHECK_STATUS(launch(context, find_kernel(context, "test_reveal"), revealed, 2, NULL), LH_OK);
-  CHECK(memcmp((const void *)(uintptr_t)shown, (const void *)(uintptr_t)chunk, 4) == 0);
+  CHECK(device_holds(shown, bytes, 4));
   close_device(context);
 }
 
@@ -328,7 +331,7 @@ static void is_lost_for_good(void) {
   CHECK_STATUS(lh_kernel_find(context, 1, "test_add", &number), LH_DEVICE_LOST);
   CHECK_STATUS(launch(context, lose_if, harmless, 1, NULL), LH_DEVICE_LOST);
   CHECK_NUMBER(number, -7);
-  CHECK_NUMBER(*(uint8_t *)(uintptr_t)device, 0xFF);
+  CHECK_NUMBER(peek(device), 0xFF);
   CHECK_NUMBER(statistics_of(context).live_count, 1);
   /* The record is that of the loss, and not of the calls that came after it. */
   lh_error error = last_error_of(context);

@@ -9,8 +9,6 @@
 
 #include <stdlib.h>
 
-static uint8_t *bytes_at(lh_address address) { return (uint8_t *)(uintptr_t)address; }
-
 /* Enough for the host to be busy with for a while. */
 enum { LARGE_BYTES = 128 << 20 };
 
@@ -147,7 +145,7 @@ static void moves_bytes_behind_the_call(void) {
   /* What the host does is done; what the device does waits for the kernel before it. */
   CHECK(strcmp(staged, "before") == 0);
   CHECK(strcmp(host, "xefore") == 0);
-  CHECK_NUMBER(bytes_at(device)[0], 0xFF);
+  CHECK_NUMBER(peek(device), 0xFF);
   /* The table has been copied, so the caller may use it for something else. */
   memset(transfers, 0, sizeof transfers);
   gate_open();
@@ -198,7 +196,7 @@ static void hands_kernels_a_copy_of_the_table(void) {
   gate_open();
   CHECK_STATUS(await(context, ticket), LH_OK);
   CHECK_STATUS(await(context, gate_ticket), LH_OK);
-  CHECK_NUMBER(bytes_at(device)[7], 5);
+  CHECK_NUMBER(peek(device + 7), 5);
   close_device(context);
 }
 
@@ -344,7 +342,7 @@ static void ends_all_work_when_the_device_is_lost(void) {
     sleep_millis(1);
   }
   CHECK_NUMBER(statistics_of(context).in_flight_count, 0);
-  CHECK_NUMBER(bytes_at(device)[0], 0xFF);
+  CHECK_NUMBER(peek(device), 0xFF);
   close_device(context);
 }
 
@@ -398,7 +396,7 @@ static void frees_host_memory_when_work_has_ended(void) {
   gate_open();
   CHECK_STATUS(join(&frees), LH_OK);
   CHECK_STATUS(await(context, ticket), LH_OK);
-  CHECK_NUMBER(bytes_at(device)[0], 0);
+  CHECK_NUMBER(peek(device), 0);
   close_device(context);
 }
 
@@ -488,7 +486,7 @@ static void abandons_between_the_host_and_the_device(void) {
   lh_context *context = open_device("total_bytes=4096 completion=late");
   other_thread submits = {.context = context, .address = take(context, 8)};
   CHECK_STATUS(lh_host_malloc(context, LARGE_BYTES, &submits.host_address), LH_OK);
-  uint8_t *host = bytes_at(submits.host_address);
+  const uint8_t *host = (const uint8_t *)(uintptr_t)submits.host_address;
   start(&submits, run_submit);
   while (statistics_of(context).in_flight_count == 0) {
     sleep_millis(1);

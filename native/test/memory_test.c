@@ -4,19 +4,16 @@
 #include "support.h"
 
 #include "simulator/ranges.h"
+#include "simulator/sanitizer.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
 
 static uint8_t *bytes_at(lh_address address) { return (uint8_t *)(uintptr_t)address; }
 
 static bool all_bytes_are(lh_address address, size_t byte_count, uint8_t value) {
   for (size_t index = 0; index < byte_count; index += 1) {
-    if (bytes_at(address)[index] != value) {
+    if (peek(address + (double)index) != value) {
       return false;
     }
   }
@@ -99,14 +96,13 @@ static void fills_new_memory_with_nan(void) {
   lh_context *context = open_device("total_bytes=4096");
   lh_address first = take(context, 100);
   CHECK(all_bytes_are(first, 100, 0xFF));
-  memset(bytes_at(first), 0, 100);
+  CHECK_STATUS(submit(context, &(lh_transfer){LH_TRANSFER_FILL, first, 0, 100}, 1, NULL), LH_OK);
   CHECK_STATUS(lh_free(context, first), LH_OK);
-#if defined(__SANITIZE_ADDRESS__)
+#if IS_SANITIZED
   CHECK(__asan_address_is_poisoned(bytes_at(first)));
   CHECK(__asan_address_is_poisoned(bytes_at(first) + 200));
-#else
-  CHECK(all_bytes_are(first, 100, 0xDB));
 #endif
+  CHECK(all_bytes_are(first, 100, 0xDB));
   CHECK_NUMBER(take(context, 100), first);
   CHECK(all_bytes_are(first, 100, 0xFF));
   close_device(context);
@@ -173,7 +169,7 @@ static void leaves_no_trace_when_it_closes(void) {
   close_device(context);
   CHECK(!is_mapped(address_of(device)));
   CHECK(!is_mapped(host));
-#if defined(__SANITIZE_ADDRESS__)
+#if IS_SANITIZED
   CHECK(!__asan_address_is_poisoned(device + 64));
   CHECK(!__asan_address_is_poisoned(bytes_at(host) + 64));
 #endif
@@ -223,7 +219,7 @@ static void hands_out_zeroed_host_memory(void) {
   lh_statistics statistics = statistics_of(context);
   CHECK_NUMBER(statistics.host_live_count, 2);
   CHECK_NUMBER(statistics.host_live_bytes, 100001);
-#if defined(__SANITIZE_ADDRESS__)
+#if IS_SANITIZED
   CHECK(__asan_address_is_poisoned(bytes_at(first) + 16));
 #endif
   CHECK_STATUS(lh_host_free(context, first), LH_OK);

@@ -103,6 +103,15 @@ static lh_context *open_granted(void) {
   return context;
 }
 
+/* A launch, waited for to its end. */
+static lh_status write_first_byte(lh_context *context, lh_address device) {
+  const lh_argument arguments[] = {tensor(LH_ARGUMENT_OUTPUT, LH_DTYPE_UINT8, device, 1), scalar_int32(1),
+                                   scalar_int32(8)};
+  lh_ticket ticket = 0;
+  lh_status status = launch(context, find_kernel(context, "test_write_first"), arguments, 3, &ticket);
+  return status == LH_OK && ticket != 0 ? await(context, ticket) : status;
+}
+
 static void tell_story(void) {
   static uint8_t registered[64];
   lh_context *context = open_granted();
@@ -123,7 +132,9 @@ static void tell_story(void) {
   if (ticket != 0) {
     CHECK_STATUS(await(context, ticket), LH_OK);
   }
-  CHECK_NUMBER(*(uint8_t *)(uintptr_t)device, 7);
+  CHECK_NUMBER(peek(device), 7);
+  GRANTED(write_first_byte(context, device));
+  CHECK_NUMBER(peek(device), 8);
   /* Far enough for pages to be opened again, and for the tables to grow. */
   for (int index = 0; index < 200; index += 1) {
     lh_address other = 0;

@@ -1,5 +1,7 @@
 #include "support.h"
 
+#include "simulator/sanitizer.h"
+
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
@@ -110,6 +112,46 @@ uint64_t free_bytes_of(lh_context *context) {
   lh_memory_info info = {.struct_bytes = sizeof info};
   CHECK_STATUS(lh_memory_info_get(context, &info), LH_OK);
   return info.free_bytes;
+}
+
+/* Copies what a sanitizer may forbid: without its checks, and with bytes that the compiler makes no memcpy of. */
+#if IS_SANITIZED
+NOT_SANITIZED
+#endif
+static void copy_forbidden_bytes(volatile uint8_t *destination, const volatile uint8_t *source, size_t byte_count) {
+  for (size_t index = 0; index < byte_count; index += 1) {
+    destination[index] = source[index];
+  }
+}
+
+void peek_bytes(void *destination, lh_address address, size_t byte_count) {
+  copy_forbidden_bytes(destination, (const uint8_t *)(uintptr_t)address, byte_count);
+}
+
+void poke_bytes(lh_address address, const void *source, size_t byte_count) {
+  copy_forbidden_bytes((uint8_t *)(uintptr_t)address, source, byte_count);
+}
+
+uint8_t peek(lh_address address) {
+  uint8_t byte = 0;
+  peek_bytes(&byte, address, sizeof byte);
+  return byte;
+}
+
+float peek_float(lh_address address, size_t index) {
+  float value = 0;
+  peek_bytes(&value, address + (double)(index * sizeof value), sizeof value);
+  return value;
+}
+
+bool device_holds(lh_address address, const void *expected, size_t byte_count) {
+  const uint8_t *expected_bytes = expected;
+  for (size_t index = 0; index < byte_count; index += 1) {
+    if (peek(address + (double)index) != expected_bytes[index]) {
+      return false;
+    }
+  }
+  return true;
 }
 
 /* Kernels -------------------------------------------------------------------------------------------------------- */

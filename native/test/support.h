@@ -44,6 +44,17 @@ lh_statistics statistics_of(lh_context *context);
 lh_error last_error_of(lh_context *context);
 uint64_t free_bytes_of(lh_context *context);
 
+/*
+ * Where a sanitizer watches, only work may touch device memory. These look at it and write it behind everybody's back.
+ */
+uint8_t peek(lh_address address);
+float peek_float(lh_address address, size_t index);
+void peek_bytes(void *destination, lh_address address, size_t byte_count);
+void poke_bytes(lh_address address, const void *source, size_t byte_count);
+
+/* Whether the device memory holds just these bytes. */
+bool device_holds(lh_address address, const void *expected, size_t byte_count);
+
 /* The absolute path of the library of test kernels, which lies beside the test program. */
 const char *kernels_path(void);
 

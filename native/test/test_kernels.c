@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-enum { TEST_FAIL_CODE = 7, GATE_TIMEOUT_CODE = 99, GATE_TIMEOUT_SECONDS = 20, DESCRIBED_COUNT = 6 };
+enum { TEST_FAIL_CODE = 7, GATE_TIMEOUT_CODE = 99, GATE_TIMEOUT_SECONDS = 20, DESCRIBED_COUNT = 6, TOUCHED_VALUE = 7 };
 
 /* A kernel reads its arguments before it knows how many there are. */
 enum { WRONG_ARGUMENTS_CODE = 1000 };
@@ -111,11 +111,20 @@ LH_EXPORT int32_t test_reveal(const lh_argument *arguments, uint32_t count) {
   return LH_OK;
 }
 
+/* Reads what a sanitizer forbids: without its checks, and with bytes that the compiler makes no memcpy of. */
+#if defined(__GNUC__)
+__attribute__((no_sanitize_address))
+#endif
+static void copy_forbidden_bytes(uint8_t *destination, const volatile uint8_t *source, uint64_t byte_count) {
+  for (uint64_t index = 0; index < byte_count; index += 1) {
+    destination[index] = source[index];
+  }
+}
+
 /*
  * input uint8 x[n], scalar int32 before, scalar int32 after, output uint8 y[before + after]: shows what lies around x
  *
- * It reads outside of its argument on purpose, into the padding of the slice. The bytes must lie in the same chunk: a
- * sanitizer lets that pass, because the chunk is one allocation.
+ * It reads outside of its argument on purpose, into the padding of the slice. The bytes must lie in the same chunk.
  */
 LH_EXPORT int32_t test_reveal_around(const lh_argument *arguments, uint32_t count) {
   if (count < 4) {
@@ -128,8 +137,26 @@ LH_EXPORT int32_t test_reveal_around(const lh_argument *arguments, uint32_t coun
   }
   const uint8_t *x = lh_argument_data(&arguments[0]);
   uint8_t *y = lh_argument_data(&arguments[3]);
-  copy_bytes(y, x - before, (uint64_t)before);
-  copy_bytes(y + before, x + lh_argument_bytes(&arguments[0]), (uint64_t)after);
+  copy_forbidden_bytes(y, x - before, (uint64_t)before);
+  copy_forbidden_bytes(y + before, x + lh_argument_bytes(&arguments[0]), (uint64_t)after);
+  return LH_OK;
+}
+
+/*
+ * inout uint8 x[n], scalar int32 offset, scalar int32 writes: writes 7 to the byte at x + offset, or reads it into
+ * x[0]; with an offset outside of x this is the mistake that a sanitizer should see
+ */
+LH_EXPORT int32_t test_touch(const lh_argument *arguments, uint32_t count) {
+  if (count < 3) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  uint8_t *x = lh_argument_data(&arguments[0]);
+  int32_t offset = lh_argument_int32(&arguments[1]);
+  if (lh_argument_int32(&arguments[2]) != 0) {
+    x[offset] = TOUCHED_VALUE;
+  } else {
+    x[0] = x[offset];
+  }
   return LH_OK;
 }
 
@@ -214,6 +241,12 @@ LH_EXPORT int32_t test_gate(const lh_argument *arguments, uint32_t count) {
   bool is_open = gate.is_open;
   pthread_mutex_unlock(&gate.mutex);
   return is_open ? LH_OK : GATE_TIMEOUT_CODE;
+}
+
+/* input T x, output T y of as many bytes: waits until the gate is open, then y = x */
+LH_EXPORT int32_t test_gate_copy(const lh_argument *arguments, uint32_t count) {
+  int32_t code = test_gate(NULL, 0);
+  return code == LH_OK ? test_copy(arguments, count) : code;
 }
 
 /* Whole tables --------------------------------------------------------------------------------------------------- */

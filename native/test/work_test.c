@@ -42,7 +42,7 @@ static void moves_bytes_in_order(void) {
   CHECK(strcmp(destination, "Fifteen letters") == 0);
   CHECK(strcmp(copied, "Fifteen letters") == 0);
   CHECK(strcmp(filled, "xxc") == 0);
-  CHECK_NUMBER(bytes_at(device)[0], 0);
+  CHECK_NUMBER(peek(device), 0);
   lh_statistics statistics = statistics_of(context);
   CHECK_NUMBER(statistics.copy_in_count, 1);
   CHECK_NUMBER(statistics.copied_in_bytes, 16);
@@ -63,7 +63,7 @@ static void checks_the_whole_table_before_a_byte_moves(void) {
       copy_out(host, device, 17),
   };
   check_refused(context, transfers, 3, LH_OUT_OF_RANGE, 2);
-  CHECK_NUMBER(bytes_at(device)[0], 0xFF);
+  CHECK_NUMBER(peek(device), 0xFF);
   CHECK(strcmp(host, "unchanged") == 0);
   CHECK_NUMBER(statistics_of(context).fill_count, 0);
   close_device(context);
