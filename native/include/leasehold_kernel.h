@@ -3,7 +3,8 @@
  *
  * A kernel is a plain C function of type lh_kernel_function, exported from a shared library. It gets the argument table of
  * its launch, in the order of the callable's signature; every address in it is valid for byte_count bytes while it runs.
- * It may be called from any thread, one call at a time per context.
+ * It may be called from any thread, one call at a time per context; and several times for one launch where the memory lab
+ * is on, with the same inputs each time.
  *
  * It returns LH_OK, or a code of its own above zero, which the launch reports as LH_LAUNCH_FAILED with that code beside it,
  * or LH_DEVICE_LOST, after which the simulated device is lost.

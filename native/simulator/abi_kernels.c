@@ -74,6 +74,7 @@ typedef struct launch {
   const lh_geometry *geometry;
   const lh_argument *arguments;
   lh_address argument_table_address;
+  char *lab_detail; /* for what the memory lab finds in a launch that ends within its call */
 } launch;
 
 static outcome check_launch(lh_context *context, const launch *launched) {
@@ -107,6 +108,7 @@ static outcome launch_late(lh_context *context, const launch *launched, lh_kerne
     return opened;
   }
   slot->task = work_of_launch(context, launched->lane, function, slot->table, launched->count);
+  slot->task.lab_detail = context->setup.memory_lab_is_on ? slot->lab_detail : NULL;
   work_accept(context, &slot->task);
   *ticket_out = (double)slot->ticket;
   ticket_queue(context, slot);
@@ -116,6 +118,7 @@ static outcome launch_late(lh_context *context, const launch *launched, lh_kerne
 static outcome launch_now(lh_context *context, const launch *launched, lh_kernel_function function,
                           lh_ticket *ticket_out) {
   work performed = work_of_launch(context, launched->lane, function, launched->arguments, launched->count);
+  performed.lab_detail = context->setup.memory_lab_is_on ? launched->lab_detail : NULL;
   work_accept(context, &performed);
   outcome result = work_perform(context, &performed);
   clock_host_saw(&context->clock, performed.end_nanos);
@@ -131,6 +134,7 @@ lh_status lh_launch(lh_context *context, uint32_t lane, lh_kernel kernel, const 
   if (context == NULL || failed_index_out == NULL) {
     return LH_INVALID_ARGUMENT;
   }
+  char lab_detail[DETAIL_MAX_BYTES];
   const launch launched = {
       .lane = lane,
       .count = count,
@@ -138,6 +142,7 @@ lh_status lh_launch(lh_context *context, uint32_t lane, lh_kernel kernel, const 
       .geometry = geometry,
       .arguments = arguments,
       .argument_table_address = argument_table_address,
+      .lab_detail = lab_detail,
   };
   outcome result = context_enter(context);
   if (result.status == LH_OK && ticket_out == NULL) {

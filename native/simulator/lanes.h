@@ -25,6 +25,7 @@ typedef struct ticket_slot {
   work task;
   void *table; /* the ticket's own copy */
   size_t table_bytes;
+  char lab_detail[DETAIL_MAX_BYTES]; /* what the memory lab has found */
   uint64_t ticket;                /* 0 while the slot is free */
   _Atomic uint64_t ended_ticket;  /* equals the ticket once its work has ended; may be read without the mutex */
   struct ticket_slot *next;       /* in a lane's queue */

@@ -6,7 +6,12 @@
 
 #include "leasehold_host_api.h"
 
+#include <stddef.h>
+
 #define NO_ENTRY UINT32_MAX
+
+/* The longest sentence that lh_last_error has room for, with the zero at its end. */
+#define DETAIL_MAX_BYTES (sizeof(((lh_error *)NULL)->detail))
 
 typedef struct outcome {
   lh_status status;

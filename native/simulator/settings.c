@@ -32,7 +32,7 @@ typedef struct choice_setting {
 } choice_setting;
 
 #define NUMBER_COUNT 11u
-#define CHOICE_COUNT 3u
+#define CHOICE_COUNT 4u
 #define SETTING_COUNT (NUMBER_COUNT + CHOICE_COUNT)
 
 /* More address space than any host has; alignments and reservations stay far from overflow. */
@@ -56,6 +56,7 @@ static const choice_setting choice_settings[CHOICE_COUNT] = {
     {"completion", offsetof(settings, completes_late), "immediate", "late"},
     {"lanes", offsetof(settings, lanes_overlap), "serial", "overlap"},
     {"clock", offsetof(settings, clock_is_virtual), "real", "virtual"},
+    {"memory_lab", offsetof(settings, memory_lab_is_on), "off", "fail"},
 };
 
 static bool token_is(token word, const char *text) {

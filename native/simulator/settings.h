@@ -9,6 +9,7 @@
  *   completion=immediate|late   whether work ends within the call or on threads of the device
  *   lanes=serial|overlap        whether the lanes share one order or run beside each other
  *   clock=real|virtual          whether what work costs is slept or only counted
+ *   memory_lab=off|fail         whether launches are examined, and fail where something is found; see memory_lab.h
  *   malloc_nanos=0              what an allocation costs
  *   free_nanos=0                what a free costs
  *   transfer_nanos=0            what each copy and each fill costs, whatever its size
@@ -40,6 +41,7 @@ typedef struct settings {
   bool completes_late;
   bool lanes_overlap;
   bool clock_is_virtual;
+  bool memory_lab_is_on;
 } settings;
 
 /* Reads the text (null: nothing but defaults). On failure, `detail` holds a sentence that names the setting. */

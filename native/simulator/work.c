@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "context.h"
 #include "grants.h"
+#include "memory_lab.h"
 #include "transfers.h"
 
 #include <assert.h>
@@ -101,7 +102,12 @@ static outcome kernel_outcome(int32_t code) {
 /* The part without the mutex. */
 static outcome do_work(const work *performed) {
   if (performed->kernel != NULL) {
-    return kernel_outcome(performed->kernel(performed->arguments, performed->count));
+    outcome examined = performed->lab_detail == NULL
+                           ? success()
+                           : memory_lab_examine(performed->kernel, performed->arguments, performed->count,
+                                                performed->lab_detail);
+    return examined.status != LH_OK ? examined
+                                    : kernel_outcome(performed->kernel(performed->arguments, performed->count));
   }
   transfers_perform(performed->transfers, performed->count);
   return success();

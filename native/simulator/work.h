@@ -26,6 +26,7 @@ typedef struct work {
   const lh_transfer *transfers; /* null for a launch */
   const lh_argument *arguments; /* null for transfers */
   lh_kernel_function kernel;    /* null for transfers */
+  char *lab_detail;             /* room for what the memory lab finds; null where it does not look */
   uint64_t number;              /* counts up in the order in which work is accepted */
   uint64_t cost_nanos;
   uint64_t end_nanos; /* on the device's clock */

@@ -69,6 +69,7 @@ static void names_the_setting_that_is_wrong(void) {
       {"completion=never", "'never'"},
       {"lanes=", "'lanes'"},
       {"clock=virtually", "'clock'"},
+      {"memory_lab=on", "'memory_lab' is 'off' or 'fail', not 'on'"},
       {"malloc_nanos=9007199254740992", "'malloc_nanos'"},
       {"tail_bytes=1 tail_bytes=1", "twice"},
       {" tail_bytes=1", "parted by single spaces"},

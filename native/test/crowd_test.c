@@ -19,7 +19,7 @@ static uint64_t operation_count = IS_SANITIZED ? 100000 : 1000000;
 static uint64_t first_seed = 1;
 
 /* The share of each device. On a late one an operation takes ten times as long, because it waits for other threads. */
-enum { IMMEDIATE_PERCENT = 55, SERIAL_PERCENT = 20, OVERLAPPING_PERCENT = 25 };
+enum { IMMEDIATE_PERCENT = 55, SERIAL_PERCENT = 15, OVERLAPPING_PERCENT = 20, EXAMINED_PERCENT = 10 };
 
 /* A block of device memory, all of whose bytes are the same. */
 typedef struct block {
@@ -223,11 +223,16 @@ static void on_lanes_that_overlap(void) {
   run_crowd("total_bytes=1048576 completion=late lanes=overlap", OVERLAPPING_PERCENT);
 }
 
+static void in_the_memory_lab(void) {
+  run_crowd("total_bytes=1048576 completion=late lanes=overlap memory_lab=fail", EXAMINED_PERCENT);
+}
+
 int main(int argument_count, char **arguments) {
   static const test tests[] = {
       {"crowd: shares an immediate device", on_an_immediate_device},
       {"crowd: shares a late device with serial lanes", on_serial_lanes},
       {"crowd: shares a late device with lanes that overlap", on_lanes_that_overlap},
+      {"crowd: shares a device whose launches are examined", in_the_memory_lab},
   };
   operation_count = argument_count > 1 ? strtoull(arguments[1], NULL, 10) : operation_count;
   first_seed = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : first_seed;

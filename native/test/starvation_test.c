@@ -171,6 +171,13 @@ static void survives_refusals_of_an_immediate_device(void) {
   survives_every_refusal();
 }
 
+static void survives_refusals_of_the_memory_lab(void) {
+  story_settings = "total_bytes=1048576 memory_lab=fail";
+  survives_every_refusal();
+  story_settings = "total_bytes=1048576 memory_lab=fail completion=late";
+  survives_every_refusal();
+}
+
 static void survives_refusals_of_a_late_device(void) {
   story_settings = "total_bytes=1048576 completion=late lanes=overlap";
   survives_every_refusal();
@@ -180,6 +187,7 @@ int main(int argument_count, char **arguments) {
   static const test tests[] = {
       {"starvation: an immediate device survives every refusal of the host", survives_refusals_of_an_immediate_device},
       {"starvation: a late device survives every refusal of the host", survives_refusals_of_a_late_device},
+      {"starvation: the memory lab survives every refusal of the host", survives_refusals_of_the_memory_lab},
   };
   return run_tests(argument_count, arguments, tests, TEST_COUNT(tests));
 }

@@ -160,6 +160,95 @@ LH_EXPORT int32_t test_touch(const lh_argument *arguments, uint32_t count) {
   return LH_OK;
 }
 
+/* Trusting memory ------------------------------------------------------------------------------------------------ */
+
+/* any scratches uint8 s[n], then output uint8 y[n], scalar int32 which: y = the scratch of that index */
+LH_EXPORT int32_t test_reveal_one(const lh_argument *arguments, uint32_t count) {
+  if (count < 3) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  const lh_argument *output = &arguments[count - 2];
+  int32_t which = lh_argument_int32(&arguments[count - 1]);
+  if (which < 0 || (uint32_t)which >= count - 2 ||
+      lh_argument_bytes(&arguments[which]) != lh_argument_bytes(output)) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  copy_bytes(lh_argument_data(output), lh_argument_data(&arguments[which]), lh_argument_bytes(output));
+  return LH_OK;
+}
+
+/* scratch float32 a[n], scratch float32 b[n], output float32 y[n]: y = a - b, of what nobody wrote */
+LH_EXPORT int32_t test_subtract_scratch(const lh_argument *arguments, uint32_t count) {
+  if (count != 3) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  const float *a = lh_argument_data(&arguments[0]);
+  const float *b = lh_argument_data(&arguments[1]);
+  float *y = lh_argument_data(&arguments[2]);
+  uint64_t element_count = lh_argument_bytes(&arguments[2]) / sizeof *y;
+  for (uint64_t index = 0; index < element_count; index += 1) {
+    y[index] = a[index] - b[index];
+  }
+  return LH_OK;
+}
+
+/* scratch int32 flag[1], output int32 y[1]: y = 1 where the flag, which nobody wrote, is set, else 2 */
+LH_EXPORT int32_t test_trust_flag(const lh_argument *arguments, uint32_t count) {
+  if (count != 2) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  const int32_t *flag = lh_argument_data(&arguments[0]);
+  int32_t *y = lh_argument_data(&arguments[1]);
+  y[0] = flag[0] != 0 ? 1 : 2;
+  return LH_OK;
+}
+
+/* scratch int32 code[1], then any arguments: fails with what lies in the scratch, which nobody wrote, unless it is 0 */
+LH_EXPORT int32_t test_trust_code(const lh_argument *arguments, uint32_t count) {
+  if (count < 1) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  const int32_t *code = lh_argument_data(&arguments[0]);
+  return code[0] == 0 ? LH_OK : TEST_FAIL_CODE;
+}
+
+/* output int8 y[n]: writes 0 where it finds a negative number, and leaves all others as they are */
+LH_EXPORT int32_t test_clamp(const lh_argument *arguments, uint32_t count) {
+  if (count != 1) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  int8_t *y = lh_argument_data(&arguments[0]);
+  for (uint64_t index = 0; index < lh_argument_bytes(&arguments[0]); index += 1) {
+    if (y[index] < 0) {
+      y[index] = 0;
+    }
+  }
+  return LH_OK;
+}
+
+/* Calls of the kernel below since the library was loaded, and since the last call with a new period. */
+static _Atomic int32_t counted_period;
+static _Atomic int32_t counted_calls;
+
+/*
+ * output int32 y[1], scalar int32 period, scalar int32 phase: y = 1 in those calls with this period whose number,
+ * divided by the period, leaves the phase, else 0. So it does not depend on its arguments alone.
+ */
+LH_EXPORT int32_t test_count_calls(const lh_argument *arguments, uint32_t count) {
+  if (count != 3 || lh_argument_int32(&arguments[1]) < 1) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  int32_t period = lh_argument_int32(&arguments[1]);
+  if (counted_period != period) {
+    counted_period = period;
+    counted_calls = 0;
+  }
+  int32_t *y = lh_argument_data(&arguments[0]);
+  y[0] = counted_calls % period == lh_argument_int32(&arguments[2]) ? 1 : 0;
+  counted_calls += 1;
+  return LH_OK;
+}
+
 /* Failures ------------------------------------------------------------------------------------------------------- */
 
 /* any arguments: fails with code 7 */

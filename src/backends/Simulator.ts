@@ -75,6 +75,24 @@ export interface Options {
    * program takes the same steps in the same order each time, which fault sweeps rely on. Defaults to `"worker"`.
    */
   readonly longCalls?: "worker" | "inline" | undefined
+  /**
+   * `"fail"` examines every launch of a native kernel: before it, the kernel is executed on the same inputs with other
+   * bytes in its outputs and its scratch each time, and what comes out is compared. The launch then fails with
+   * `LaunchFailed` (reason `Kernel`, and the guilty tensor in `argument`) where the kernel left bytes of an output
+   * unwritten, where it read an output before it wrote it, as an accumulator does that should be declared `inout`, and
+   * where it read scratch before it wrote it.
+   *
+   * Costs five executions of the kernel beside the launch itself, more where something is found, and up to three copies
+   * of each tensor in host memory. What the cost model charges for a launch is charged once.
+   *
+   * It cannot see what was read and shows in no result, a byte that is written back as it was read, and an output or a
+   * scratch that overlaps another argument. A kernel that answers differently for the same inputs, or that changes
+   * anything but its arguments, cannot be examined: the former fails and is told so. Callables in TypeScript launch no
+   * kernel, and are not examined. For tests. Defaults to `"off"`.
+   *
+   * @since 0.1.0
+   */
+  readonly memoryLab?: "off" | "fail" | undefined
   /** The absolute path of the simulator's library. Defaults to the one that `make` builds in the package's `native`. */
   readonly libraryPath?: string | undefined
 }
@@ -91,7 +109,8 @@ export const defaults = {
   coalesceMaxBytes: 0,
   completion: "immediate",
   lanes: "serial",
-  longCalls: "worker"
+  longCalls: "worker",
+  memoryLab: "off"
 } as const satisfies Options
 
 /**
@@ -261,6 +280,7 @@ const settingsText = (options: Options): Effect.Effect<string, InvalidConfigurat
       coalesce_max_bytes: yield* bytes("coalesceMaxBytes", options.coalesceMaxBytes ?? defaults.coalesceMaxBytes, 0),
       completion: yield* choice("completion", options.completion ?? defaults.completion, ["immediate", "late"]),
       lanes: yield* choice("lanes", options.lanes ?? defaults.lanes, ["serial", "overlap"]),
+      memory_lab: yield* choice("memoryLab", options.memoryLab ?? defaults.memoryLab, ["off", "fail"]),
       malloc_nanos: yield* nanos("cost.malloc", cost.malloc),
       free_nanos: yield* nanos("cost.free", cost.free),
       transfer_nanos: yield* nanos("cost.transfer", cost.transfer),
