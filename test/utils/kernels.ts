@@ -1,9 +1,14 @@
 /** The kernels of native/test/test_kernels.c, and its gate. */
 import koffi from "koffi"
 import { Arg, Callable, Simulator } from "leasehold"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
-const library = fileURLToPath(new URL("../../native/build/libleasehold_test_kernels.so", import.meta.url))
+/** Where the native libraries are. A process in which a sanitizer watches is told where the sanitized ones are. */
+export const nativeFolder = process.env["LEASEHOLD_TEST_NATIVE_FOLDER"] ??
+  fileURLToPath(new URL("../../native/build", import.meta.url))
+
+const library = join(nativeFolder, "libleasehold_test_kernels.so")
 
 export const kernel = (symbol: string): Simulator.Kernel => Simulator.kernel({ library, symbol })
 
