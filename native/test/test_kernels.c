@@ -160,6 +160,26 @@ LH_EXPORT int32_t test_touch(const lh_argument *arguments, uint32_t count) {
   return LH_OK;
 }
 
+/* Where the kernel below remembers a tensor, from one launch to the next. */
+static uint8_t *_Atomic remembered;
+
+/*
+ * inout uint8 x[n], inout uint8 y[m]: remembers y, or where y is empty reads what it remembers into x[0]; by then the
+ * memory is somebody else's or nobody's, and this is another mistake that a sanitizer should see
+ */
+LH_EXPORT int32_t test_remember(const lh_argument *arguments, uint32_t count) {
+  if (count != 2) {
+    return WRONG_ARGUMENTS_CODE;
+  }
+  uint8_t *x = lh_argument_data(&arguments[0]);
+  if (lh_argument_bytes(&arguments[1]) > 0) {
+    remembered = lh_argument_data(&arguments[1]);
+  } else if (remembered != NULL) {
+    x[0] = *remembered;
+  }
+  return LH_OK;
+}
+
 /* Trusting memory ------------------------------------------------------------------------------------------------ */
 
 /* any scratches uint8 s[n], then output uint8 y[n], scalar int32 which: y = the scratch of that index */

@@ -1,15 +1,14 @@
 /**
  * A program of its own, with the sanitized libraries and the sanitizer's runtime preloaded: `child.ts correct` ends with
- * success and says so; `child.ts outOfSlice` and its like make one mistake each and do not live to say anything;
- * `child.ts sweep` sweeps all programs and prints a line of JSON for each sweep.
+ * success and says so; `child.ts readsOnePastSlice` and its like make one mistake each and do not live to say anything;
+ * `child.ts sweepPooled` and `child.ts sweepUnpooled` sweep all scenarios and print a line of JSON for each.
  */
 import { Console, Effect, Layer } from "effect"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
-import { FaultSweep } from "leasehold/testing"
 import assert from "node:assert/strict"
 import { join } from "node:path"
 import { add, addInline, native, nativeFolder } from "../utils/kernels.ts"
-import { sweptPrograms } from "./programs.ts"
+import { sweptScenarios } from "./programs.ts"
 
 const simulator = (options: Simulator.Options = {}) =>
   Simulator.layer({
@@ -59,7 +58,7 @@ const correct = Effect.forEach(
         yield* runner.run(touch, { x, offset: length, writes: 1, neighbour: new Uint8Array(length) })
         assert.equal(x[length], 7)
         const y = new Uint8Array(length)
-        yield* runner.run(addOne, { x: y, y })
+        yield* runner.run(addOne, { x: new Uint8Array(length), y })
         assert.deepEqual(y, new Uint8Array(length).fill(1))
       }
       const resident = yield* runner.allocate("uint8", [100])
@@ -85,36 +84,35 @@ const readReleased = Effect.gen(function*() {
   yield* runner.run(remember, { x: new Uint8Array(20), y: new Uint8Array(0) })
 })
 
-const sweep = Effect.forEach(
-  sweptPrograms,
-  (program) =>
-    Effect.forEach([undefined, 0], (maxBytes) =>
+/** Sweeps the scenarios with a budget, or with their own. */
+const sweep = (maxBytes: number | undefined) =>
+  Effect.forEach(
+    sweptScenarios,
+    (scenario) =>
       Effect.flatMap(
-        program.sweep({ backend: (options) => simulator({ longCalls: "inline", ...options }), maxBytes }),
-        (report) =>
+        scenario.sweep({ backend: (options) => simulator({ longCalls: "inline", ...options }), maxBytes }),
+        ({ coveredCount, faultCases, interruptCases, name, pointCount, ...report }) =>
           Console.log(JSON.stringify({
-            name: report.name,
-            maxBytes: maxBytes ?? "own",
-            faultCases: report.faultCases,
-            interruptCases: report.interruptCases,
-            failures: report.failures.map(({ page }) => page),
-            summary: FaultSweep.summary(report)
+            name,
+            faultCases,
+            interruptCases,
+            pointCount,
+            coveredCount,
+            failures: report.failures.map(({ page }) => page)
           }))
-      )),
-  { discard: true }
-)
-
-/** A copy of the neighbour of a slice begins where the slice ends, rounded up to the alignment. */
-const toNeighbour = 64
+      ),
+    { discard: true }
+  )
 
 const tasks: Readonly<Record<string, Effect.Effect<void, unknown>>> = {
   correct,
-  onePastSlice: Effect.provide(stray(20, 0), runnerOn()),
-  writesPadding: Effect.provide(stray(toNeighbour - 1, 1), runnerOn()),
-  readsBehindRun: Effect.provide(stray(2 * toNeighbour, 0), runnerOn({ completion: "late" })),
-  releasedSlice: Effect.provide(readReleased, runnerOn()),
-  releasedAllocation: Effect.provide(readReleased, runnerOn({}, 0)),
-  sweep
+  readsOnePastSlice: Effect.provide(stray(20, 0), runnerOn()),
+  writesPadding: Effect.provide(stray(63, 1), runnerOn()),
+  readsBehindLastSlice: Effect.provide(stray(128, 0), runnerOn({ completion: "late" })),
+  readsReleasedSlice: Effect.provide(readReleased, runnerOn()),
+  readsReleasedAllocation: Effect.provide(readReleased, runnerOn({}, 0)),
+  sweepPooled: sweep(undefined),
+  sweepUnpooled: sweep(0)
 }
 
 const task = tasks[process.argv[2] ?? ""]

@@ -1,0 +1,125 @@
+/**
+ * The native simulator under the address sanitizer, in Node: a process with the sanitizer's runtime preloaded launches
+ * kernels and is swept, and no wrong access is reported. That one would be is shown by processes that make a mistake.
+ */
+import { assert, beforeAll, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { execFile, execFileSync, spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { type Ended, ended } from "../examples/child.ts"
+import { sweptNames } from "./programs.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+
+/** The status with which the sanitizer ends a process. Nothing else does. */
+const reportedCode = 86
+
+const buildMaxMillis = 120_000
+const taskMaxMillis = 180_000
+
+/** Processes at a time: each keeps a core busy. */
+const turn = Effect.unsafeMakeSemaphore(2)
+
+/** Where the compiler that builds the libraries keeps the sanitizer's runtime; without a folder it has none. */
+const runtime = execFileSync("cc", ["-print-file-name=libasan.so"], { encoding: "utf8" }).trim()
+
+/** Runs a task of `child.ts` to its end. */
+const run = (task: string): Effect.Effect<Ended> =>
+  turn.withPermits(1)(Effect.suspend(() => {
+    const child = spawn(process.execPath, ["--import", "tsx", "test/sanitized/child.ts", task], {
+      cwd: root,
+      env: {
+        ...process.env,
+        LD_PRELOAD: runtime,
+        // Node itself leaks on purpose when it ends.
+        ASAN_OPTIONS: `detect_leaks=0:exitcode=${reportedCode}`,
+        UBSAN_OPTIONS: `exitcode=${reportedCode}`,
+        LEASEHOLD_TEST_NATIVE_FOLDER: fileURLToPath(new URL("../../native/build/sanitize", import.meta.url))
+      },
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: taskMaxMillis,
+      killSignal: "SIGKILL"
+    })
+    const written = { stdout: "", stderr: "" }
+    for (const stream of ["stdout", "stderr"] as const) {
+      child[stream].setEncoding("utf8").on("data", (text: string) => {
+        written[stream] += text
+      })
+    }
+    return ended({ child, output: () => written })
+  }))
+
+/** What a process wrote that has ended well, and of which the sanitizer had nothing to say. */
+const linesOf = ({ code, stderr, stdout }: Ended): ReadonlyArray<string> => {
+  assert.strictEqual(code, 0, stderr)
+  assert.notMatch(stderr, /Sanitizer|runtime error/)
+  const lines = stdout.trimEnd().split("\n")
+  assert.strictEqual(lines.at(-1), "lived")
+  return lines.slice(0, -1)
+}
+
+interface Sweep {
+  readonly name: string
+  readonly faultCases: number
+  readonly interruptCases: number
+  readonly pointCount: number
+  readonly coveredCount: number
+  readonly failures: ReadonlyArray<string>
+}
+
+const mistakes: ReadonlyArray<readonly [sentence: string, task: string, access: "READ" | "WRITE", kernel: string]> = [
+  ["reads one byte past its slice", "readsOnePastSlice", "READ", "test_touch"],
+  ["writes the last byte before its neighbour", "writesPadding", "WRITE", "test_touch"],
+  ["reads behind the last slice of a run, on a thread of the device", "readsBehindLastSlice", "READ", "test_touch"],
+  ["reads a slice of a run that has ended", "readsReleasedSlice", "READ", "test_remember"],
+  ["reads an allocation that has been freed", "readsReleasedAllocation", "READ", "test_remember"]
+]
+
+describe.concurrent("under the address sanitizer", () => {
+  beforeAll(async () => {
+    assert.include(runtime, "/", "the compiler has no libasan.so, which comes with gcc")
+    await promisify(execFile)("make", ["-s", "-j2", "-C", "native", "sanitize"], { cwd: root, timeout: buildMaxMillis })
+  }, buildMaxMillis)
+
+  it.effect(
+    "a program without mistakes ends well, and nothing is reported",
+    () =>
+      Effect.map(run("correct"), (process) => {
+        assert.deepStrictEqual(linesOf(process), [])
+      }),
+    taskMaxMillis
+  )
+
+  for (const [sentence, task, access, kernel] of mistakes) {
+    it.effect(
+      `a kernel that ${sentence} is stopped, and the report names it`,
+      () =>
+        Effect.map(run(task), ({ code, stderr, stdout }) => {
+          assert.deepStrictEqual([code, stdout], [reportedCode, ""], stderr)
+          assert.match(stderr, /ERROR: AddressSanitizer: use-after-poison on address/)
+          assert.match(stderr, new RegExp(`${access} of size 1 at .*\\n    #0 .* in ${kernel} .*test_kernels\\.c:\\d+`))
+        }),
+      taskMaxMillis
+    )
+  }
+
+  for (const [name, task] of [["with their budget", "sweepPooled"], ["without any", "sweepUnpooled"]] as const) {
+    it.effect(
+      `scenarios that fail and are interrupted everywhere touch nothing they should not, ${name}`,
+      () =>
+        Effect.map(run(task), (process) => {
+          const lines = linesOf(process).filter((line) => line.startsWith("{"))
+          const sweeps = lines.map((line): Sweep => JSON.parse(line))
+          assert.deepStrictEqual(sweeps.flatMap(({ failures }) => failures), [])
+          assert.deepStrictEqual(sweeps.map((sweep) => sweep.name).toSorted(), sweptNames.toSorted())
+          for (const sweep of sweeps) {
+            assert.isAbove(sweep.faultCases, 100)
+            assert.isAbove(sweep.interruptCases, 1000)
+            assert.strictEqual(sweep.coveredCount, sweep.pointCount)
+          }
+        }),
+      taskMaxMillis
+    )
+  }
+})
