@@ -20,17 +20,21 @@ const withoutStepCounts = (text: string): string =>
 
 const drill = (...flags: ReadonlyArray<string>) => run("failure-drill/main.ts", flags)
 
+// Each sweep keeps a core busy for seconds, and tests run beside it.
+const timeoutMillis = 120_000
+
 describe.concurrent("the failure drill", () => {
   it.effect(
     "shows the broken loop failing and then the mended one passing, as the page says",
     () =>
       Effect.gen(function*() {
         const { code, stdout } = yield* drill()
+        assert.match(stdout, /\n\nmended\.ts: \d+ operations, \d+ faults, [\d,]+ interruptions: clean\n$/)
         assert.isDefined(shown)
         assert.strictEqual(withoutStepCounts(stdout), withoutStepCounts(shown))
         assert.strictEqual(code, 0)
       }),
-    90_000
+    timeoutMillis
   )
 
   it.effect(
@@ -39,6 +43,7 @@ describe.concurrent("the failure drill", () => {
       Effect.gen(function*() {
         const { code, stdout } = yield* drill("--broken")
         assert.strictEqual(code, 1)
+        assert.notInclude(stdout, "mended.ts")
         assert.match(stdout, /^broken\.ts: \d+ operations, \d+ faults, [\d,]+ interruptions: Leaked [\d,]+ times$/m)
         const [page = "", ...others] = stdout.split("\n").filter((line) => /^[A-Z][A-Za-z]+: /.test(line))
         assert.isEmpty(others, "one mistake has one page")
@@ -55,18 +60,11 @@ describe.concurrent("the failure drill", () => {
           /^ {2}replay: +FaultSweep\.assertClean\(program, \{ \.\.\.options, only: "immediate operation=/m
         )
       }),
-    90_000
+    timeoutMillis
   )
-
-  it.effect("finds nothing in the mended program", () =>
-    Effect.gen(function*() {
-      const { code, stdout } = yield* drill("--mended")
-      assert.match(stdout, /^mended\.ts: \d+ operations, \d+ faults, [\d,]+ interruptions: clean\n$/)
-      assert.strictEqual(code, 0)
-    }), 90_000)
 
   it.effect("ends with a sentence where it is asked for something else", () =>
     Effect.gen(function*() {
       assert.strictEqual(failure(yield* drill("--all")), "\"--all\" is not known: there are --broken and --mended")
-    }), 90_000)
+    }), timeoutMillis)
 })
