@@ -404,6 +404,8 @@ describe("docs/reference/reliability.md", () => {
 
   it("has every promise of the README, and says which verdict and which tests look for it", () => {
     const rows = rowsOf(sectionOf(page, "## Promises")).filter(([number]) => /^P\d+$/.test(number!))
+    assert.deepStrictEqual(rows.map(([number]) => number), Array.from(rows, (_, index) => `P${index + 1}`))
+    assert.isAtLeast(rows.length, 10)
     const covered = rows.flatMap(([, , promises = ""]) => promises.split(", ").map(Number))
     const promised = filesIn("test/promises", ".test.ts").map((file) => Number(/\/(\d\d)-/.exec(file)?.[1]))
     assert.sameMembers([...new Set(covered)], promised)

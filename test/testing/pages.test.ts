@@ -10,6 +10,9 @@ const leaking = Effect.gen(function*() {
   const scope = yield* Scope.make()
   const resident = yield* Scope.extend(runner.allocate("float32", [4]), scope)
   yield* resident.upload(Float32Array.of(1, 2, 3, 4))
+  const back = new Float32Array(4)
+  yield* resident.download(back)
+  yield* back[3] === 4 ? Effect.void : Effect.fail("the upload has not arrived")
   yield* Scope.close(scope, Exit.void)
 })
 
@@ -45,7 +48,9 @@ describe("the page of a failure", () => {
   const fates = {
     "outOfMemory,before,once": "fails for want of memory before it had any effect, once",
     "error,before,always": "fails before it had any effect, and so does every later one",
-    "defect,after,everyOther": "throws after it had taken effect, and so does every other one after it"
+    "defect,after,everyOther": "throws after it had taken effect, and so does every other one after it",
+    "lie,before,once": "says that it succeeded and has done nothing, once",
+    "lie,after,once": "says that it succeeded and has done half of its work, once"
   }
   for (const [fault, words] of Object.entries(fates)) {
     it.effect(`says of ${fault} that the operation ${words}`, () =>
@@ -56,7 +61,12 @@ describe("the page of a failure", () => {
 
   it.effect("says after which operation a program was interrupted", () =>
     Effect.gen(function*() {
-      const report = yield* FaultSweep.run(leaking, { ...options, forms: ["effects"], faults: [] })
+      const report = yield* FaultSweep.run(leaking, {
+        ...options,
+        forms: ["effects"],
+        faults: [],
+        interruptions: ["runner"]
+      })
       assert.match(
         FaultSweep.render(report),
         / {2}case: {7}the program is interrupted at step \d+ of \d+, after submit for clear \(chunk\)\n/
