@@ -98,6 +98,8 @@ export interface Baseline {
 /** A program may warm up: caches, kernels that are loaded once. It has to settle within so many trials. */
 const maxWarmUpCount = 10
 
+const hasEnded = ({ exit, isRunaway }: Trial): boolean => exit !== undefined && !isRunaway
+
 /** Runs the program undisturbed until it takes the same way twice, or does not end. */
 export const baseline = <A, E, R, LE>(
   api: HostApiService,
@@ -109,7 +111,7 @@ export const baseline = <A, E, R, LE>(
     const tried = cleanCase(form)
     const once = (known: Trial | undefined) => run(api, subject, { case: tried, clean: known })
     let previous = yield* once(undefined)
-    for (let count = 1; count < maxWarmUpCount && previous.exit !== undefined; count++) {
+    for (let count = 1; count < maxWarmUpCount && hasEnded(previous); count++) {
       const trial = yield* once(previous)
       if (isSameWay(previous, trial)) {
         const judging = { mayRecover, comparesOutputs: hasSameResults(previous, trial) }
@@ -118,7 +120,7 @@ export const baseline = <A, E, R, LE>(
       previous = trial
     }
     const judging = { mayRecover, comparesOutputs: false }
-    if (previous.exit === undefined) {
+    if (!hasEnded(previous)) {
       return { trial: previous, judging, findings: judge(previous, previous, tried, judging) }
     }
     const detail = `the undisturbed program took another way each of ${maxWarmUpCount} times`

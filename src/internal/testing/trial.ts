@@ -89,7 +89,7 @@ export const run = <A, E, R, LE>(
   options: {
     readonly case: Case
     /** The undisturbed program, where it is known: by its length a program that does not end is found out. */
-    readonly clean: Pick<Trial, "steps" | "exit"> | undefined
+    readonly clean: Pick<Trial, "steps" | "exit" | "isRunaway"> | undefined
     /** In place of the case's own interruption: how steps and tasks are chosen. */
     readonly strategy?: Strategy | undefined
   }
@@ -128,7 +128,7 @@ export const run = <A, E, R, LE>(
           return options.strategy?.pick?.(explorer, waitingCount) ?? 0
         }
       },
-      maxStepCount: clean?.exit === undefined
+      maxStepCount: clean?.exit === undefined || clean.isRunaway
         ? cleanMaxStepCount
         : Math.max(leastMaxStepCount, clean.steps.length * runawayFactor),
       patience: subject.patience,

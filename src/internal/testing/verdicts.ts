@@ -58,8 +58,10 @@ const found = (condition: boolean, verdict: Verdict, detail: () => string): Read
   condition ? [{ verdict, detail: detail() }] : []
 
 const stuck = (trial: Trial): ReadonlyArray<Finding> =>
-  found(trial.exit === undefined, "Stuck", () =>
-    trial.isRunaway
+  found(trial.exit === undefined || trial.isRunaway, "Stuck", () =>
+    trial.exit !== undefined
+      ? `the program ended, and a fiber that it had left behind went on for all of ${trial.steps.length} steps`
+      : trial.isRunaway
       ? `the program did not end within ${trial.steps.length} steps`
       : trial.ledger.inFlight.length === 0
       ? "the program did not end, and nothing was left to do"

@@ -1,0 +1,96 @@
+/** Programs as people write them: with time, chance, promises, timers, logs and daemons. What a sweep makes of them. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Layer, Schedule } from "effect"
+import type { HostApi } from "leasehold"
+import { FaultSweep } from "leasehold/testing"
+import { simulator } from "./programs/seam.ts"
+import { memory, verdictsOf } from "./programs/sweeps.ts"
+
+const options = {
+  backend: simulator,
+  layer: Layer.empty,
+  patience: "20 millis",
+  forms: ["effects"],
+  persistences: ["once"],
+  interruptions: ["reachable"]
+} as const
+
+/** Does something while memory is held. */
+const holding = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<void, unknown, HostApi.HostApi> =>
+  Effect.scoped(Effect.zipRight(memory, Effect.asVoid(effect)))
+
+/** What is found out about something that is done while memory is held, in words. */
+const found = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.map(
+    FaultSweep.run(holding(effect), options),
+    ({ failures }) => failures.map(({ detail, verdict }) => `${verdict}: ${detail}`)
+  )
+
+describe("a program is swept that", () => {
+  for (
+    const [title, effect] of [
+      ["sleeps for an hour, in no time", Effect.sleep("1 hour")],
+      ["waits with a timeout", Effect.timeoutOption(Effect.never, "3 seconds")],
+      [
+        "tries again on a schedule",
+        Effect.ignore(
+          Effect.retry(Effect.fail("x"), Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(3)))
+        )
+      ],
+      ["waits for a promise", Effect.promise(() => Promise.resolve(1))],
+      [
+        "waits for a timer of the process",
+        Effect.async<void>((resume) => void setTimeout(() => resume(Effect.void), 1))
+      ],
+      ["writes to the log", Effect.logError("it is written in replays only")],
+      ["leaves a daemon behind that ends", Effect.forkDaemon(Effect.yieldNow())]
+    ] as const
+  ) {
+    it.effect(title, () => Effect.map(found(effect), (lines) => assert.deepStrictEqual(lines, [])))
+  }
+
+  it.effect("looks at the clock, which begins anew in each case", () =>
+    Effect.gen(function*() {
+      const times = new Set<number>()
+      const looks = Effect.zipRight(
+        Effect.sleep("2 seconds"),
+        Effect.map(Clock.currentTimeMillis, (time) => times.add(time))
+      )
+      assert.deepStrictEqual(yield* found(looks), [])
+      assert.deepStrictEqual([...times], [2000])
+    }))
+})
+
+describe("a program is found out that", () => {
+  it.effect("leaves a daemon behind that holds memory", () =>
+    Effect.gen(function*() {
+      const daemon = Effect.forkDaemon(Effect.scoped(Effect.zipRight(memory, Effect.never)))
+      const report = yield* FaultSweep.run(Effect.asVoid(daemon), options)
+      assert.deepStrictEqual(verdictsOf(report), ["Leaked"])
+      assert.include(report.failures[0]!.detail, "still held after everything has closed: 64 B of device memory")
+    }))
+
+  it.effect("leaves a daemon behind that never rests", () =>
+    Effect.gen(function*() {
+      const lines = yield* found(Effect.forkDaemon(Effect.forever(Effect.yieldNow())))
+      assert.lengthOf(lines, 1)
+      assert.match(
+        lines[0]!,
+        /^Stuck: the program ended, and a fiber that it had left behind went on for all of \d+ steps$/
+      )
+    }))
+
+  it.effect("waits for longer than the sweep has patience", () =>
+    Effect.gen(function*() {
+      const waits = Effect.promise(() => new Promise<never>(() => undefined))
+      assert.include(yield* found(waits), "Stuck: the program did not end, and nothing was left to do")
+    }))
+
+  it.effect("cannot be interrupted", () =>
+    Effect.gen(function*() {
+      assert.include(
+        yield* found(Effect.uninterruptible(Effect.never)),
+        "Stuck: the program did not end, and nothing was left to do"
+      )
+    }))
+})
