@@ -4,7 +4,8 @@
  * every run ended once, the failure reported, and the runner usable or in a state that it names.
  *
  * A sweep counts steps, so the program has to take the same ones each time: use a backend that answers at once, such as the
- * simulator with `longCalls: "inline"`. Time is virtual: a program that sleeps takes no time.
+ * simulator with `longCalls: "inline"`. Time is virtual: a program that sleeps takes no time. What it draws from `Random` is
+ * the same in each case.
  *
  * @since 0.1.0
  */
@@ -68,7 +69,7 @@ export type {
    * - `OutputsTouched`: a run failed and changed its outputs without saying so.
    * - `ForeignBytes`: a run succeeded with bytes that no undisturbed run gives.
    * - `InvariantBroken`: the invariant that the user gave failed.
-   * - `Nondeterministic`: the undisturbed program takes another way each time.
+   * - `Nondeterministic`: the undisturbed program takes another way each time, or does not come to an operation that fails.
    * - `Stuck`: the program did not end.
    *
    * @since 0.1.0

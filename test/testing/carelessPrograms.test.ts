@@ -1,6 +1,6 @@
 /** Programs as people write them: with time, chance, promises, timers, logs and daemons. What a sweep makes of them. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Layer, Schedule } from "effect"
+import { Clock, Effect, Layer, Random, Schedule } from "effect"
 import type { HostApi } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
 import { simulator } from "./programs/seam.ts"
@@ -49,6 +49,17 @@ describe("a program is swept that", () => {
     it.effect(title, () => Effect.map(found(effect), (lines) => assert.deepStrictEqual(lines, [])))
   }
 
+  it.effect("draws numbers, which are the same in each case", () =>
+    Effect.gen(function*() {
+      const drawn = new Set<number>()
+      const draws = Effect.flatMap(Random.nextIntBetween(0, 1000), (count) => {
+        drawn.add(count)
+        return Effect.repeatN(Effect.yieldNow(), count % 7)
+      })
+      assert.deepStrictEqual(yield* found(draws), [])
+      assert.strictEqual(drawn.size, 1)
+    }))
+
   it.effect("looks at the clock, which begins anew in each case", () =>
     Effect.gen(function*() {
       const times = new Set<number>()
@@ -78,6 +89,28 @@ describe("a program is found out that", () => {
         lines[0]!,
         /^Stuck: the program ended, and a fiber that it had left behind went on for all of \d+ steps$/
       )
+    }))
+
+  it.effect("takes the same way twice, and another one later", () =>
+    Effect.gen(function*() {
+      let count = 0
+      const program = Effect.suspend(() => {
+        count += 1
+        return count <= 2 ? Effect.scoped(Effect.zipRight(memory, memory)) : holding(Effect.void)
+      })
+      const { failures } = yield* FaultSweep.run(program, { ...options, faults: ["error"], interruptions: [] })
+      assert.deepStrictEqual(failures.map(({ detail, verdict }) => [verdict, detail]), [
+        ["Nondeterministic", "operation 1 was malloc, and is not any more"]
+      ])
+    }))
+
+  it.effect("does not come to the operation of a case that is replayed", () =>
+    Effect.gen(function*() {
+      const only = "effects operation=7,free,error,before,once"
+      const { failures } = yield* FaultSweep.run(holding(Effect.void), { ...options, only })
+      assert.deepStrictEqual(failures.map(({ detail, verdict }) => [verdict, detail]), [
+        ["Nondeterministic", "operation 7 was free, and is not any more"]
+      ])
     }))
 
   it.effect("waits for longer than the sweep has patience", () =>

@@ -13,6 +13,7 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import type * as Scheduler from "effect/Scheduler"
 import { VirtualClock } from "./virtualClock.ts"
 
@@ -170,7 +171,8 @@ export const explore = <A, E>(
     const explorer = new Explorer(options.strategy, options.maxStepCount)
     let exit: Exit.Exit<A, E> | undefined
     // The one place where the kit runs an effect: a program under exploration has a scheduler, and a fiber, of its own.
-    const fiber = Effect.runFork(Effect.withClock(program(explorer), explorer.clock.clock), {
+    const seeded = Effect.withRandom(program(explorer), Random.make("leasehold/testing"))
+    const fiber = Effect.runFork(Effect.withClock(seeded, explorer.clock.clock), {
       scheduler: explorer,
       immediate: false
     })

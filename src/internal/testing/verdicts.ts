@@ -41,9 +41,11 @@ export interface Judging {
 
 /** Everything that is wrong with a trial: each verdict once, with what was found first. */
 export const judge = (trial: Trial, clean: Trial, tried: Case, judging: Judging): ReadonlyArray<Finding> => {
+  const lost = astray(trial, tried)
   const findings = [
     ...stuck(trial),
-    ...swallowed(trial, clean, tried, judging),
+    // A fault that struck elsewhere is no failure of what it was meant for.
+    ...(lost.length > 0 ? lost : swallowed(trial, clean, tried, judging)),
     ...leaked(trial),
     ...breaches(trial),
     ...runsEnded(trial),
@@ -66,6 +68,19 @@ const stuck = (trial: Trial): ReadonlyArray<Finding> =>
       : trial.ledger.inFlight.length === 0
       ? "the program did not end, and nothing was left to do"
       : `the program did not end; in flight: ${trial.ledger.inFlight.map(({ operation }) => operation).join(", ")}`)
+
+/** A program that takes the same steps comes to the operations that a case is about, unless it is interrupted before. */
+const astray = (trial: Trial, { faults, interrupt }: Case): ReadonlyArray<Finding> => {
+  const missed = trial.exit === undefined || interrupt !== undefined
+    ? undefined
+    : faults.find(({ operation, target }, index) =>
+      trial.fired[index] !== true || trial.operations[operation]?.kind !== target
+    )
+  return missed === undefined ? [] : [{
+    verdict: "Nondeterministic",
+    detail: `operation ${missed.operation} was ${missed.target}, and is not any more`
+  }]
+}
 
 const swallowed = (trial: Trial, clean: Trial, tried: Case, { mayRecover }: Judging): ReadonlyArray<Finding> =>
   tried.faults.flatMap((point, index) => {
