@@ -72,6 +72,27 @@ describe("a program is swept that", () => {
     }))
 })
 
+describe("a layer with a pulse", () => {
+  it.effect("does not hide a call that hangs", () =>
+    Effect.gen(function*() {
+      const pulse = Layer.scopedDiscard(Effect.forkScoped(Effect.forever(Effect.sleep("1 second"))))
+      const report = yield* FaultSweep.run(holding(Effect.void), {
+        ...options,
+        layer: pulse,
+        faults: ["hang"],
+        interruptions: []
+      })
+      assert.deepStrictEqual(report.failures.map(({ page }) => page), [])
+      assert.strictEqual(report.faultCases, 4)
+    }))
+
+  it.effect("does not end a program that sleeps more often than that", () =>
+    Effect.gen(function*() {
+      const sleeps = holding(Effect.repeatN(Effect.sleep("1 second"), 150))
+      assert.deepStrictEqual(verdictsOf(yield* FaultSweep.run(sleeps, { ...options, interruptions: [] })), [])
+    }))
+})
+
 describe("a program is found out that", () => {
   it.effect("leaves a daemon behind that holds memory", () =>
     Effect.gen(function*() {

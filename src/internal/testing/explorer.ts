@@ -194,12 +194,16 @@ export const explore = <A, E>(
     )
   })
 
+/** After so many timers it is asked what else the program may be waiting for. */
+const pulseTimerCount = 100
+
 /** Goes on until the program has ended, or nothing can happen any more. */
 const settle = (explorer: Explorer, options: Options, hasEnded: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => hasEnded() ? Effect.void : wait(explorer, options, hasEnded))
 
 const wait = (explorer: Explorer, options: Options, hasEnded: () => boolean): Effect.Effect<void> =>
   Effect.gen(function*() {
+    let timerCount = 0
     while (!hasEnded() && !explorer.isRunaway) {
       if (explorer.hasTasks) {
         explorer.drain()
@@ -207,7 +211,13 @@ const wait = (explorer: Explorer, options: Options, hasEnded: () => boolean): Ef
         yield* explorer.awaitTask
       } else {
         yield* turn
-        if (!explorer.hasTasks && !explorer.clock.advance() && !(yield* options.onIdle(explorer))) {
+        timerCount += 1
+        // Timers that come again and again are a pulse, and no progress: behind them something may hang.
+        if (explorer.hasTasks || (timerCount < pulseTimerCount && explorer.clock.advance())) {
+          continue
+        }
+        timerCount = 0
+        if (!(yield* options.onIdle(explorer)) && !explorer.clock.advance()) {
           const woken = yield* Effect.timeoutOption(explorer.awaitTask, options.patience)
           if (Option.isNone(woken)) {
             return
