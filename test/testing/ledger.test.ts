@@ -1,7 +1,7 @@
 /** The ledger: what is held, by whom, since where; what is in flight; what must not happen; and the check after each test. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, Fiber, Layer, Option, Scope } from "effect"
-import { DeviceRunner, HostApi } from "leasehold"
+import { DevicePtr, DeviceRunner, HostApi } from "leasehold"
 import { FaultInjection, Ledger } from "leasehold/testing"
 import { copyIn, copyOut, launchTable, table } from "../contract/tables.ts"
 import { settle } from "../utils/gated.ts"
@@ -112,6 +112,31 @@ describe("an allocation", () => {
       assert.deepStrictEqual([deviceBytes, hostBytes], [0, 160])
       yield* api.hostFree(address, originOf())
       yield* api.hostUnregister(buffer, originOf())
+      yield* ledger.assertEmpty
+    }))
+
+  it.scoped("of host memory is another than one of device memory at the same address", () =>
+    Effect.gen(function*() {
+      const { api: real } = yield* book("effects")
+      const address = DevicePtr.fromNumber(4096)!
+      // A device with addresses of its own, which begin where those of the host do.
+      const apart: HostApi.Service = {
+        ...real,
+        hostMalloc: () => Effect.succeed(4096),
+        hostFree: () => Effect.void,
+        malloc: () => Effect.succeed(address),
+        free: () => Effect.void,
+        immediate: undefined
+      }
+      const context = yield* Effect.provideService(Ledger.make, HostApi.HostApi, apart)
+      const api = Context.get(context, HostApi.HostApi)
+      const ledger = Context.get(context, Ledger.Ledger)
+      yield* api.hostMalloc(10, originOf())
+      yield* api.malloc(20, 1, originOf())
+      const { deviceBytes, hostBytes } = yield* ledger.snapshot
+      assert.deepStrictEqual([deviceBytes, hostBytes], [20, 10])
+      yield* api.free(address, originOf())
+      yield* api.hostFree(4096, originOf())
       yield* ledger.assertEmpty
     }))
 

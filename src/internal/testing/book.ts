@@ -109,7 +109,10 @@ export class Book implements Interceptor {
 
   /** The keys of what is still there in truth, for whoever has to clean up after a program. */
   leftovers(): ReadonlyArray<{ readonly memory: Allocation["memory"]; readonly key: Key }> {
-    return [...this.#held].map(([key, { allocation }]) => ({ memory: allocation.memory, key }))
+    return [...this.#held].map(([key, { address, allocation }]) => ({
+      memory: allocation.memory,
+      key: typeof key === "number" ? address : key
+    }))
   }
 
   #begin(operation: Operation): void {
@@ -221,7 +224,9 @@ const effectEnding = (exit: Exit.Exit<unknown, unknown>): Ending => {
   return typeof error === "object" && error !== null && "status" in error ? endingOf(Number(error.status)) : "failed"
 }
 
-const keyOf = (operation: Operation): Key => operation.buffer ?? operation.address
+/** Host memory may lie at the same addresses as device memory: it is booked under what is below zero. */
+const keyOf = (operation: Operation): Key =>
+  operation.buffer ?? (memoryOf[operation.kind] === "host" ? -operation.address : operation.address)
 
 const isWithin = (range: Range, entry: Entry): boolean =>
   range.address >= entry.address && range.address + range.byteCount <= entry.address + entry.allocation.byteCount
