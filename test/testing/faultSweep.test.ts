@@ -33,6 +33,19 @@ const logged = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<readonly
 const limited = (seed: number, maxCaseCount: number) =>
   FaultSweep.run(borrowed, { ...bare, forms: ["effects"], seed, maxCaseCount })
 
+/** The first case of a sample in which a program is found to leak. */
+const firstFound = (seed: number) =>
+  Effect.map(
+    FaultSweep.run(Wrong.freesUnlessInterrupted, {
+      ...bare,
+      forms: ["effects"],
+      faults: [],
+      maxCaseCount: 60,
+      seed
+    }),
+    ({ failures }) => failures[0]?.case
+  )
+
 /** The same again and again. */
 const repeated = (count: number) => Effect.repeatN(Effect.scoped(Wrong.freesUnlessInterrupted), count - 1)
 
@@ -197,8 +210,15 @@ describe("above a limit", () => {
       assert.isAbove(first.interruptCases, 0)
       assert.strictEqual(first.coveredCount, first.faultCases + first.interruptCases)
       assert.isAbove(first.pointCount, 400)
+      assert.isAtMost(first.coveredCount, 60)
+      assert.isAtLeast(first.coveredCount, 58)
       const others = yield* Effect.forEach([4, 5, 6], (seed) => limited(seed, 60))
-      assert.isTrue(others.some(({ faultCases }) => faultCases !== first.faultCases), "another seed, another sample")
+      for (const other of others) {
+        assert.isAtMost(other.coveredCount, 60)
+      }
+      const found = yield* Effect.forEach([3, 3, 4, 5, 6], firstFound)
+      assert.strictEqual(found[0], found[1])
+      assert.isAbove(new Set(found).size, 1, "another seed, another sample")
     }))
 
   it.effect("it is said before how many of how many are tried, and about how long it takes", () =>

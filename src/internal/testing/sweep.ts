@@ -277,8 +277,13 @@ class Budget {
 
   /** All points, or a sample that leaves a fair share to `others`. */
   choose<P>(points: ReadonlyArray<P>, others: number): ReadonlyArray<P> {
-    const share = Math.min(1, this.#left / Math.max(1, points.length + others))
-    const sample = share === 1 ? points : points.filter(() => this.#random.number() < share)
+    const share = Math.min(1, Math.max(0, this.#left) / Math.max(1, points.length + others))
+    let wantedCount = Math.ceil(points.length * share)
+    const sample = points.filter((_, index) => {
+      const isTaken = this.#random.number() * (points.length - index) < wantedCount
+      wantedCount -= isTaken ? 1 : 0
+      return isTaken
+    })
     this.#left -= sample.length
     return sample
   }
