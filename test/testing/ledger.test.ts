@@ -290,6 +290,19 @@ describe("a breach", () => {
 })
 
 describe("an account", () => {
+  it.scoped("is not empty while a call is in flight, though nothing is held", () =>
+    Effect.gen(function*() {
+      const booked = yield* book("effects", [{ fault: FaultInjection.hang }])
+      const asking = yield* Effect.fork(booked.api.memoryInfo)
+      yield* settle
+      const error = yield* notEmpty(booked)
+      assert.strictEqual(error.heldCount, 0)
+      assert.include(error.message, "in flight: memoryInfo for load")
+      yield* booked.injection.releaseHangs
+      yield* Fiber.join(asking)
+      yield* booked.ledger.assertEmpty
+    }))
+
   onBothForms("can be compared with an earlier one", ({ ledger, seam }) =>
     Effect.gen(function*() {
       const kept = yield* seam.malloc(64)
