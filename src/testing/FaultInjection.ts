@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -240,7 +241,8 @@ export const make = (
   })
 
 /**
- * Fails the operations that the rules name.
+ * Fails the operations that the rules name. When it closes after a success it dies with `NeverFired` where a rule that is
+ * not optional has never fired, so that the test around it fails.
  *
  * A rule that waits must be among these for `immediate` to be taken away; one that is armed later never fires at a plain
  * function.
@@ -250,7 +252,13 @@ export const make = (
  */
 export const layer = (
   rules: ReadonlyArray<Rule> = []
-): Layer.Layer<FaultInjection | HostApi.HostApi, never, HostApi.HostApi> => Layer.scopedContext(make(rules))
+): Layer.Layer<FaultInjection | HostApi.HostApi, never, HostApi.HostApi> =>
+  Layer.scopedContext(
+    Effect.tap(make(rules), (context) =>
+      Effect.addFinalizer((exit) =>
+        Exit.isSuccess(exit) ? Effect.orDie(Context.get(context, FaultInjection).assertAllFired) : Effect.void
+      ))
+  )
 
 const waits = (rule: Rule): boolean => rule.fault._tag === "Hang" || rule.delay !== undefined
 

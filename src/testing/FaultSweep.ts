@@ -10,6 +10,7 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -71,6 +72,7 @@ export type {
    * - `InvariantBroken`: the invariant that the user gave failed.
    * - `Nondeterministic`: the undisturbed program takes another way each time, or does not come to an operation that fails.
    * - `Stuck`: the program did not end.
+   * - `FailsUndisturbed`: the program fails although nothing is done to it.
    *
    * @since 0.1.0
    * @category models
@@ -123,6 +125,11 @@ export interface Options<R, LE, BE> {
    * `false`.
    */
   readonly mayRecover?: boolean | undefined
+  /**
+   * Whether the program may fail although nothing is done to it: because its failure is what the sweep is about. Otherwise
+   * the verdict is `FailsUndisturbed`, and nothing else is tried. Defaults to `false`.
+   */
+  readonly mayFail?: boolean | undefined
   /** What has to hold after each case, while the layer still stands. It fails where it does not. */
   readonly invariant?: Effect.Effect<void, unknown, R | HostApi> | undefined
   /** Tries one case only, as a report names it. */
@@ -199,7 +206,7 @@ export class SweepFailed extends Schema.TaggedError<SweepFailed>("leasehold/test
 /**
  * Sweeps a program and answers what was found.
  *
- * Long sweeps say first what they will cost. `A`, `E` and the environment are the program's own.
+ * Long sweeps say first, on the standard error stream, what they will cost. `A`, `E` and the environment are the program's own.
  *
  * @since 0.1.0
  * @category testing
@@ -219,7 +226,9 @@ export const run = <A, E, R, LE, BE>(
     }
     const subject = subjectOf(program, options)
     for (const form of only === undefined ? formsOf(options, api) : [only.form]) {
-      const baseline = yield* Sweep.baseline(api, subject, form, options.mayRecover ?? false)
+      const baseline = yield* Sweep.baseline(api, subject, form, permitsOf(options))
+      tally.operations += baseline.trial.operations.length
+      tally.steps += baseline.trial.steps.length
       for (const finding of baseline.findings) {
         const { trial } = baseline
         Sweep.addFailure(tally, {
@@ -292,6 +301,11 @@ const planOf = <R, LE, BE>(options: Options<R, LE, BE>): Sweep.Plan => ({
   maxCaseCount: options.maxCaseCount ?? 50_000
 })
 
+const permitsOf = <R, LE, BE>(options: Options<R, LE, BE>): Sweep.Permits => ({
+  mayRecover: options.mayRecover ?? false,
+  mayFail: options.mayFail ?? false
+})
+
 const formsOf = <R, LE, BE>(options: Options<R, LE, BE>, api: HostApiService): ReadonlyArray<Form> =>
   (options.forms ?? ["immediate", "effects"]).filter((form) => form !== "immediate" || api.immediate !== undefined)
 
@@ -334,7 +348,8 @@ const estimate = <A, E, R, LE>(
     const seconds = Math.ceil(triedCount * durationMillis / 1000)
     if (seconds > longSeconds || triedCount < caseCount) {
       const sampled = triedCount < caseCount ? `, a sample of ${caseCount}` : ""
-      yield* Effect.logInfo(`sweeping ${triedCount} cases${sampled}, about ${seconds} s`)
+      // Tests of `@effect/vitest` have no logger.
+      yield* Console.error(`sweeping ${triedCount} cases${sampled}, about ${seconds} s`)
     }
   })
 
@@ -397,7 +412,7 @@ const explain = <A, E, R, LE, BE>(
     const verdict = found.finding.verdict
     for (const [index, smaller] of (options.only === undefined ? options.smaller ?? [] : []).entries()) {
       const smallerSubject = subjectOf(smaller, options)
-      const shrunk = yield* shrink(api, smallerSubject, found, plan, options.mayRecover ?? false)
+      const shrunk = yield* shrink(api, smallerSubject, found, plan, permitsOf(options))
       if (shrunk !== undefined) {
         const looked = yield* lookAgain(api, smallerSubject, shrunk)
         return failureOf(looked, Pages.page(looked, { ...header, program: `smaller[${index}]` }))

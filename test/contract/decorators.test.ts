@@ -12,8 +12,16 @@ const byEffects = { kernel, gate, immediate: false }
 const simulator = (options: Simulator.Options = {}) => Simulator.layer({ totalBytes: "64 MiB", ...options })
 
 /** Rules that never find their operation, one of which would have to wait. */
-const idle = FaultInjection.layer([{ where: { index: 1_000_000 }, fault: FaultInjection.deviceLost }])
-const idleThatWaits = FaultInjection.layer([{ where: { index: 1_000_000 }, fault: FaultInjection.hang }])
+const idle = FaultInjection.layer([{
+  where: { index: 1_000_000 },
+  fault: FaultInjection.deviceLost,
+  isOptional: true
+}])
+const idleThatWaits = FaultInjection.layer([{
+  where: { index: 1_000_000 },
+  fault: FaultInjection.hang,
+  isOptional: true
+}])
 
 suite("fault injection", Layer.provide(idle, simulator()), atOnce)
 suite("fault injection that may wait", Layer.provide(idleThatWaits, simulator()), byEffects)

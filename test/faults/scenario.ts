@@ -35,6 +35,8 @@ interface Description<R> {
   readonly delayed?: boolean | undefined
   /** Where it is interrupted. Defaults to every step. */
   readonly interruptions?: ReadonlyArray<FaultSweep.Interruptions> | undefined
+  /** Whether the program fails, whatever is done to it. */
+  readonly mayFail?: boolean | undefined
   /** Whether the program goes on after an error of the runner that it has caught. */
   readonly mayRecover?: boolean | undefined
 }
@@ -67,6 +69,7 @@ const scenarioWith = <R, LE>(
       backend: backend(description.simulator ?? {}),
       layer: layer(runnerOptions(description as Description<never>, { maxBytes })),
       mayRecover: description.mayRecover,
+      mayFail: description.mayFail,
       interruptions: description.interruptions,
       forms: description.delayed === true ? ["immediate", "effects", "delayed"] : ["immediate", "effects"],
       ...options

@@ -1,6 +1,6 @@
 /** Sweeps: what they try, what they count, what they say, and what each option changes. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer, Logger } from "effect"
+import { Cause, Console, Effect, Exit, Layer } from "effect"
 import { DeviceRunner, Errors, HostApi, Simulator } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
 import { originOf, simulator } from "./programs/seam.ts"
@@ -18,14 +18,15 @@ const few = { forms: ["effects"], persistences: ["once"], interruptions: [] } as
 /** Memory that is held by a scope of the program. */
 const borrowed = Effect.scoped(Effect.asVoid(memory))
 
-/** The messages of the log while an effect runs. */
-const logged = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<readonly [A, ReadonlyArray<string>], E, R> =>
+/** What an effect writes to the standard error stream. */
+const complained = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<readonly [A, ReadonlyArray<string>], E, R> =>
   Effect.suspend(() => {
     const messages: Array<string> = []
-    const logger = Logger.make(({ message }) => void messages.push([message].flat().join(" ")))
-    return Effect.map(
-      Effect.provide(effect, Logger.replace(Logger.defaultLogger, logger)),
-      (value) => [value, messages] as const
+    const error = (...words: ReadonlyArray<unknown>) => Effect.sync(() => void messages.push(words.join(" ")))
+    return Console.consoleWith((console) =>
+      Effect.map(Effect.withConsole(effect, { ...console, error }), (value) => [value, messages] as const)
     )
   })
 
@@ -223,11 +224,11 @@ describe("above a limit", () => {
 
   it.effect("it is said before how many of how many are tried, and about how long it takes", () =>
     Effect.gen(function*() {
-      const [report, messages] = yield* logged(limited(3, 60))
+      const [report, messages] = yield* complained(limited(3, 60))
       assert.lengthOf(messages, 1)
       assert.match(messages[0]!, new RegExp(`^sweeping 60 cases, a sample of ${report.pointCount}, about \\d+ s$`))
       // What is short and whole says nothing.
-      assert.deepStrictEqual((yield* logged(FaultSweep.run(borrowed, { ...bare, ...few })))[1], [])
+      assert.deepStrictEqual((yield* complained(FaultSweep.run(borrowed, { ...bare, ...few })))[1], [])
     }))
 })
 
@@ -279,7 +280,7 @@ describe("options", () => {
         Effect.flatMap(api.memoryInfo, ({ freeBytes, totalBytes }) =>
           freeBytes === totalBytes ? Effect.void : Effect.dieMessage(`${totalBytes - freeBytes} B are held`)))
       const program = Effect.zipRight(Effect.zipRight(empty, Wrong.neverFrees), Effect.fail("over"))
-      const report = yield* FaultSweep.run(program, { ...bare, ...few, backend: counted })
+      const report = yield* FaultSweep.run(program, { ...bare, ...few, backend: counted, mayFail: true })
       assert.strictEqual(openCount, 1)
       assert.deepStrictEqual(verdictsOf(report), ["Leaked"])
       assert.include(report.failures[0]!.page, "ended:      it failed: Error: over")
@@ -363,7 +364,7 @@ describe("a page", () => {
       assert.deepStrictEqual([...error.verdicts], ["Leaked"])
       assert.strictEqual(error.message, error.report)
       assert.deepStrictEqual(error.report.split("\n"), [
-        "two tensors: 0 operations, 0 faults, 0 interruptions: Leaked 1 time",
+        "two tensors: 3 operations, 0 faults, 0 interruptions: Leaked 1 time",
         "",
         `Leaked: still held when the program had ended: 64 B of device memory for resident "weights"`,
         "  program:    two tensors, seed 9",

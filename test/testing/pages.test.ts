@@ -30,7 +30,7 @@ describe("the page of a failure", () => {
     Effect.gen(function*() {
       const only = "effects operation=4,submit,error,after,once"
       const lines = (yield* pageOf(only)).split("\n")
-      assert.strictEqual(lines[0], "leaking: 0 operations, 1 fault, 0 interruptions: Leaked 1 time")
+      assert.strictEqual(lines[0], "leaking: 8 operations, 1 fault, 0 interruptions: Leaked 1 time")
       assert.match(
         lines[2]!,
         /^Leaked: .* 16 B of device memory for resident "float32 \[4\]", from test\/testing\/pages.test.ts:11:\d+$/

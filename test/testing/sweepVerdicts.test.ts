@@ -1,7 +1,7 @@
 /** The oracle of the sweeps on trial: whatever is wrong is found, and called by its name; what is right is clean. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, type Scope } from "effect"
-import type { HostApi } from "leasehold"
+import { DeviceRunner, type HostApi } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
 import { verdicts } from "../../src/internal/testing/verdicts.ts"
 import { simulator } from "./programs/seam.ts"
@@ -108,6 +108,18 @@ const expectations: ReadonlyArray<Expected> = [
     sweep: sweepOf(Wrong.freesUnderACopy, { ...bare, forms: ["delayed"] })
   },
   {
+    title: "a program that fails although nothing is done to it",
+    verdict: "FailsUndisturbed",
+    detail: /^the undisturbed program failed: Error: a typing error$/,
+    sweep: sweepOf(Effect.fail("a typing error"), bare)
+  },
+  {
+    title: "a layer that cannot be built",
+    verdict: "FailsUndisturbed",
+    detail: /^the undisturbed program failed: InvalidConfiguration: /,
+    sweep: sweepOf(addition, { ...small, layer: DeviceRunner.layer({ temporaryBuffer: { maxBytes: -1 } }) })
+  },
+  {
     title: "a program that asks a device that it has lost",
     verdict: "CalledAfterLoss",
     detail: /^memoryInfo for load was called on a device that is lost$/,
@@ -116,7 +128,7 @@ const expectations: ReadonlyArray<Expected> = [
   {
     title: "a runner that calls itself poisoned and asks the device all the same",
     verdict: "CalledAfterLoss",
-    detail: /^the runner refused a run with RunnerPoisoned, but made 1 operations for it$/,
+    detail: /^the runner refused a run with RunnerPoisoned, but called the device once for it$/,
     sweep: sweepOf(addition, { ...small, faults: ["hang"], layer: Wrong.runnerThatAsksTheDead })
   },
   {

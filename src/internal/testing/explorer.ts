@@ -52,6 +52,7 @@ export class Explorer implements Scheduler.Scheduler {
   #isDraining = false
   #onTask: (() => void) | undefined
   #pausedCount = 0
+  #uncountedStepCount = 0
   stepCount = 0
   taskCount = 0
   /** The fiber that runs the whole program. */
@@ -66,6 +67,11 @@ export class Explorer implements Scheduler.Scheduler {
 
   shouldYield(fiber: AnyFiber): number | false {
     if (this.#pausedCount > 0) {
+      this.#uncountedStepCount += 1
+      if (this.#uncountedStepCount > this.#maxStepCount) {
+        this.isRunaway = true
+        return 0
+      }
       return fiber.currentOpCount > maxOperationsBeforeYield ? 0 : false
     }
     const step = this.stepCount
@@ -153,6 +159,9 @@ export interface Options {
   readonly onEnd: Effect.Effect<void>
 }
 
+/** A call that the backend has not answered for so long will not be answered. */
+const maxCallDuration = "30 seconds"
+
 /** A turn of the event loop, in which promises and native callbacks arrive. */
 const turn = Effect.async<void>((resume) => {
   const immediate = setImmediate(() => resume(Effect.void))
@@ -208,7 +217,9 @@ const wait = (explorer: Explorer, options: Options, hasEnded: () => boolean): Ef
       if (explorer.hasTasks) {
         explorer.drain()
       } else if (options.isAwaited()) {
-        yield* explorer.awaitTask
+        if (Option.isNone(yield* Effect.timeoutOption(explorer.awaitTask, maxCallDuration))) {
+          return
+        }
       } else {
         yield* turn
         timerCount += 1

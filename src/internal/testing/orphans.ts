@@ -13,9 +13,13 @@ const origin = (operation: Operation): Origin => ({
   names: operation.names
 })
 
+/** A device may use the same addresses as the host. */
+const keyOf = ({ address, buffer, kind }: Operation): string | SharedArrayBuffer =>
+  buffer ?? `${kind === "malloc" || kind === "free" ? "device" : "host"} ${address}`
+
 export class Orphans {
   readonly #api: Service
-  readonly #held = new Map<number | SharedArrayBuffer, Effect.Effect<void, HostApiError>>()
+  readonly #held = new Map<string | SharedArrayBuffer, Effect.Effect<void, HostApiError>>()
 
   constructor(api: Service) {
     this.#api = api
@@ -26,15 +30,15 @@ export class Orphans {
     switch (operation.kind) {
       case "malloc":
       case "free":
-        this.#held.set(operation.address, this.#api.free(operation.address as DevicePtr, origin(operation)))
+        this.#held.set(keyOf(operation), this.#api.free(operation.address as DevicePtr, origin(operation)))
         break
       case "hostMalloc":
       case "hostFree":
-        this.#held.set(operation.address, this.#api.hostFree(operation.address, origin(operation)))
+        this.#held.set(keyOf(operation), this.#api.hostFree(operation.address, origin(operation)))
         break
       case "hostRegister":
       case "hostUnregister":
-        this.#held.set(operation.buffer!, this.#api.hostUnregister(operation.buffer!, origin(operation)))
+        this.#held.set(keyOf(operation), this.#api.hostUnregister(operation.buffer!, origin(operation)))
         break
       default:
         break
@@ -44,7 +48,7 @@ export class Orphans {
   /** An operation released something after all. */
   released(operation: Operation): void {
     if (isRelease(operation.kind)) {
-      this.#held.delete(operation.buffer ?? operation.address)
+      this.#held.delete(keyOf(operation))
     }
   }
 

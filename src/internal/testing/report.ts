@@ -12,13 +12,18 @@ export const count = (value: number, noun: string): string =>
   `${value.toLocaleString("en-US")} ${noun}${value === 1 ? "" : "s"}`
 
 /** What a sweep has tried, such as `127 operations, 1,016 faults, 412 interruptions`. */
-export const tried = (tally: Pick<Tally, "operations" | "faultCases" | "interruptCases" | "pairCases">): string =>
-  [
-    count(tally.operations, "operation"),
-    count(tally.faultCases, "fault"),
-    count(tally.interruptCases, "interruption"),
-    ...(tally.pairCases > 0 ? [count(tally.pairCases, "pair")] : [])
+export const tried = (
+  tally: Pick<Tally, "operations" | "faultCases" | "interruptCases" | "pairCases" | "pointCount">
+): string => {
+  const { faultCases, interruptCases, operations, pairCases, pointCount } = tally
+  return [
+    count(operations, "operation"),
+    count(faultCases, "fault"),
+    count(interruptCases, "interruption"),
+    ...(pairCases > 0 ? [count(pairCases, "pair")] : []),
+    ...(faultCases + interruptCases < pointCount ? [`a sample of ${pointCount.toLocaleString("en-US")}`] : [])
   ].join(", ")
+}
 
 const persistenceWords: Record<FaultPoint["persistence"], string> = {
   once: "once",

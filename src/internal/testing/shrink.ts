@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { Service as HostApiService } from "../../HostApi.ts"
 import type { Case } from "./cases.ts"
-import { baseline, type Failure, faultPoints, interruptPoints, type Plan } from "./sweep.ts"
+import { baseline, type Failure, faultPoints, interruptPoints, type Permits, type Plan } from "./sweep.ts"
 import { run, type Subject, type Trial } from "./trial.ts"
 import { judge } from "./verdicts.ts"
 
@@ -39,10 +39,10 @@ export const shrink = <A, E, R, LE>(
   subject: Subject<A, E, R, LE>,
   failing: Failure,
   plan: Plan,
-  mayRecover: boolean
+  permits: Permits
 ): Effect.Effect<Failure | undefined> =>
   Effect.gen(function*() {
-    const { judging, trial: clean } = yield* baseline(api, subject, failing.case.form, mayRecover)
+    const { judging, trial: clean } = yield* baseline(api, subject, failing.case.form, permits)
     const candidates = like(failing.case, clean.operations, clean.steps, clean.taskCount, plan)
     for (const tried of candidates.slice(0, maxTryCount)) {
       const trial = yield* run(api, subject, { case: tried, clean })

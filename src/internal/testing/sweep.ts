@@ -16,7 +16,16 @@ import {
   timings
 } from "./cases.ts"
 import { run, type Subject, type Trial } from "./trial.ts"
-import { type Finding, hasSameResults, isSameWay, judge, type Judging, leakedBytes, type Verdict } from "./verdicts.ts"
+import {
+  failsUndisturbed,
+  type Finding,
+  hasSameResults,
+  isSameWay,
+  judge,
+  type Judging,
+  leakedBytes,
+  type Verdict
+} from "./verdicts.ts"
 
 /** Where a program is interrupted: at every step, at those within the runner's methods, or where a fiber waits anyway. */
 export type Interruptions = "every" | "runner" | "reachable"
@@ -100,12 +109,20 @@ const maxWarmUpCount = 10
 
 const hasEnded = ({ exit, isRunaway }: Trial): boolean => exit !== undefined && !isRunaway
 
+/** What a program may do that is a mistake in most. */
+export interface Permits {
+  /** Succeed although an operation failed. */
+  readonly mayRecover: boolean
+  /** Fail although nothing did. */
+  readonly mayFail: boolean
+}
+
 /** Runs the program undisturbed until it takes the same way twice, or does not end. */
 export const baseline = <A, E, R, LE>(
   api: HostApiService,
   subject: Subject<A, E, R, LE>,
   form: Form,
-  mayRecover: boolean
+  { mayFail, mayRecover }: Permits
 ): Effect.Effect<Baseline> =>
   Effect.gen(function*() {
     const tried = cleanCase(form)
@@ -115,7 +132,8 @@ export const baseline = <A, E, R, LE>(
       const trial = yield* once(previous)
       if (isSameWay(previous, trial)) {
         const judging = { mayRecover, comparesOutputs: hasSameResults(previous, trial) }
-        return { trial, judging, findings: judge(trial, trial, tried, judging) }
+        const findings = judge(trial, trial, tried, judging)
+        return { trial, judging, findings: mayFail ? findings : [...failsUndisturbed(trial), ...findings] }
       }
       previous = trial
     }
@@ -196,8 +214,6 @@ export const sweepForm = <A, E, R, LE>(
   Effect.gen(function*() {
     const { api, plan, subject, tally } = sweeping
     const random = new Utils.PCGRandom(plan.seed)
-    tally.operations += clean.operations.length
-    tally.steps += clean.steps.length
     const budget = new Budget(plan.maxCaseCount, random)
 
     const attempt = (tried: Case): Effect.Effect<Trial> =>

@@ -22,7 +22,8 @@ export const verdicts = [
   "ForeignBytes",
   "InvariantBroken",
   "Nondeterministic",
-  "Stuck"
+  "Stuck",
+  "FailsUndisturbed"
 ] as const
 export type Verdict = (typeof verdicts)[number]
 
@@ -68,6 +69,15 @@ const stuck = (trial: Trial): ReadonlyArray<Finding> =>
       : trial.ledger.inFlight.length === 0
       ? "the program did not end, and nothing was left to do"
       : `the program did not end; in flight: ${trial.ledger.inFlight.map(({ operation }) => operation).join(", ")}`)
+
+/** What is wrong with an undisturbed program that fails, where it was not meant to: nothing could be said about others. */
+export const failsUndisturbed = ({ exit }: Trial): ReadonlyArray<Finding> =>
+  exit === undefined || Exit.isSuccess(exit) ? [] : [{
+    verdict: "FailsUndisturbed",
+    detail: `the undisturbed program ${
+      Cause.isInterruptedOnly(exit.cause) ? "was interrupted" : `failed: ${Cause.pretty(exit.cause).split("\n")[0]!}`
+    }`
+  }]
 
 /** A program that takes the same steps comes to the operations that a case is about, unless it is interrupted before. */
 const astray = (trial: Trial, { faults, interrupt }: Case): ReadonlyArray<Finding> => {
@@ -174,6 +184,8 @@ const lastOfRun = (operations: Trial["operations"]): string => {
   return last === undefined ? "none" : describeOperation(last)
 }
 
+const ownStates: ReadonlySet<string> = new Set(["RunnerClosed", "RunnerUnconfigured", "RunnerPoisoned"])
+
 const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Finding> => {
   const { usability } = trial
   // A device that has lied about an allocation has no room for what it promised, and nobody can know.
@@ -187,7 +199,10 @@ const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Findin
   if (trial.leftActiveCount > 0) {
     return []
   }
-  const isSame = clean.usability?._tag === "Refused" && clean.usability.error === usability.error
+  // An undisturbed program may close, unconfigure or poison its runner; disturbed ones may do what it does.
+  const isSame = clean === trial
+    ? ownStates.has(usability.error)
+    : clean.usability?._tag === "Refused" && clean.usability.error === usability.error
   const hung = tried.faults.some(({ kind }, index) => kind === "hang" && trial.fired[index] === true)
   const isKnownState = (usability.error === "RunnerPoisoned" && (trial.ledger.isLost || hung)) ||
     (usability.error === "RunnerUnconfigured" && tried.faults.length > 0 && hasChunkFault(trial, tried))
@@ -201,7 +216,9 @@ const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Findin
       isKnownState && trial.usabilityOperationCount > 0,
       "CalledAfterLoss",
       () =>
-        `the runner refused a run with ${usability.error}, but made ${trial.usabilityOperationCount} operations for it`
+        `the runner refused a run with ${usability.error}, but called the device ${
+          trial.usabilityOperationCount === 1 ? "once" : `${trial.usabilityOperationCount} times`
+        } for it`
     )
   ]
 }

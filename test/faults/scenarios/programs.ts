@@ -107,6 +107,7 @@ export const programScenarios = [
   }),
   scenario({
     name: "user code throws in a callback",
+    mayFail: true,
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
       yield* runner.run(throwing, { y: new Int32Array(2) })

@@ -57,6 +57,7 @@ export const refusalScenarios = [
   }),
   bareScenario({
     name: "a backend that is not there",
+    mayFail: true,
     program: Layer.build(Simulator.layer({ libraryPath: "/nowhere/libleasehold_simulator.so" }))
   })
 ]
