@@ -30,7 +30,7 @@ export interface Options {
 }
 
 /** No process of a test takes longer, however busy the machine. */
-const deadline = "120 seconds"
+const deadline = "60 seconds"
 
 /** Starts Node on a program. It is killed where it still runs when the scope closes. */
 export const start = (program: string, options: Options = {}): Effect.Effect<Child, never, Scope.Scope> =>
@@ -69,7 +69,12 @@ const describe = (process: ReturnType<typeof spawnNode>): Child => {
   const bounded = <A>(waiting: Effect.Effect<A>, what: string): Effect.Effect<A> =>
     Effect.timeoutFail(waiting, {
       duration: deadline,
-      onTimeout: () => new Error(`${name()} did not ${what} in time: ${written.stdout}${written.stderr}`)
+      onTimeout: () =>
+        new Error(
+          `${name()} (${
+            process.spawnargs.slice(4).join(" ")
+          }) did not ${what} in time: ${written.stdout}${written.stderr}`
+        )
     }).pipe(Effect.orDie)
   const find = (start: string) => written.stdout.split("\n").slice(0, -1).find((line) => line.startsWith(start))
   return {
