@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
 import { Arg, Callable, type Errors, HostApi, Simulator } from "leasehold"
-import { writeFileSync } from "node:fs"
+import { chmodSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
@@ -180,6 +180,40 @@ onEveryForm("bad kernels", (form) => {
         const library = spoiled(testKernels, join(folder, "missing.so"), {})
         const kernels = [Simulator.kernel({ library, symbol: "test_add" })]
         yield* runner.run(Callable.native({ signature: addSignature, kernels }), vectors(4))
+      })
+  )
+
+  onRunner(
+    form,
+    "row 52: a library that everybody may write is refused, behind a link too, and taken once they may not",
+    (world) =>
+      Effect.gen(function*() {
+        const { untyped } = world
+        const folder = yield* temporaryFolder
+        const writable = spoiled(testKernels, join(folder, "writable.so"), {})
+        const link = join(folder, "link.so")
+        symlinkSync(writable, link)
+        for (const library of [writable, link]) {
+          const kernels = [Simulator.kernel({ library, symbol: "test_add" })]
+          for (const mode of [0o666, 0o777, 0o602]) {
+            chmodSync(writable, mode)
+            for (const execution of ["inline", "awaited"] as const) {
+              const callable = Callable.native({ signature: addSignature, kernels, execution })
+              const args = vectors(4)
+              for (
+                const attempt of [untyped.load(callable), untyped.run(callable, args), untyped.bind(callable, args)]
+              ) {
+                const error = yield* launchFailure(attempt)
+                assert.deepStrictEqual([error.reason, error.sticky], ["LibraryNotLoaded", false])
+                assert.include(error.message, "chmod o-w")
+                assert.notInclude(error.message, folder)
+              }
+            }
+          }
+          // The group may write it: that is how some machines make every file.
+          chmodSync(writable, 0o664)
+          yield* world.runner.run(Callable.native({ signature: addSignature, kernels }), vectors(4))
+        }
       })
   )
 

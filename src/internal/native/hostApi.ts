@@ -9,7 +9,7 @@ import * as HostApi from "../../HostApi.ts"
 import { callOffThread } from "../ffi/calls.ts"
 import type { FunctionName, Functions, NativeFunction } from "../ffi/declarations.ts"
 import { hostAddress } from "../ffi/hostMemory.ts"
-import { rejectPath } from "./library.ts"
+import { rejectFile, rejectPath } from "./library.ts"
 
 /** A kernel in a shared library. */
 export interface LibraryKernel extends HostApi.Kernel {
@@ -448,6 +448,10 @@ const loadKernel = (
     }
     let module = modules.get(kernel.library)
     if (module === undefined) {
+      const rejectedFile = rejectFile(kernel.library)
+      if (rejectedFile !== undefined) {
+        return yield* notLoaded(HostApi.Status.LibraryNotLoaded, rejectedFile)
+      }
       const moduleOut = new Float64Array(1)
       yield* offThread(calls, "loadKernel", "lh_module_load", [kernel.library, moduleOut], [])
       module = moduleOut[0]!

@@ -25,6 +25,21 @@ export const rejectPath = (path: string): string | undefined => {
   return path.length > maxPathLength ? `a library path should have at most ${maxPathLength} characters` : undefined
 }
 
+/** The right of everybody to write a file. */
+const writableByAll = 0o002
+
+/**
+ * What is wrong with the file at a path that is to be loaded, or `undefined`: whoever may write it chooses what this
+ * process executes. Links are followed, as the loader does; a file that is not there is for the loader to report. Only the
+ * file itself is looked at, and only everybody's right: the owner, the group and the folders are the machine's affair.
+ */
+export const rejectFile = (path: string): string | undefined => {
+  const status = Either.getOrUndefined(Either.try(() => statSync(path)))
+  return status !== undefined && status.isFile() && (status.mode & writableByAll) !== 0
+    ? "its library may be written by everybody; take that right away with `chmod o-w`"
+    : undefined
+}
+
 /** Loads the library at `path` and checks that it speaks our version of the ABI. */
 export const loadLibrary = (options: {
   readonly backend: string
@@ -61,8 +76,9 @@ export const loadLibrary = (options: {
   if (!status.isFile()) {
     return unavailable("LibraryRejected", "its library is not a file")
   }
-  if ((status.mode & 0o002) !== 0) {
-    return unavailable("LibraryRejected", "its library may be written by everybody")
+  const rejectedFile = rejectFile(path)
+  if (rejectedFile !== undefined) {
+    return unavailable("LibraryRejected", rejectedFile)
   }
   return Either.flatMap(
     Either.try({
