@@ -368,7 +368,7 @@ export class LaunchFailed extends Schema.TaggedError<LaunchFailed>("leasehold/La
     ...aftermathFields,
     reason: Schema.Literal("Kernel", "LibraryNotLoaded", "SymbolNotFound", "Argument", "DeviceLost", "Device"),
     callable: Schema.String,
-    /** The argument that the device refused; empty where it named none. */
+    /** The argument that the device refused, or that a simulator's memory lab is about; empty where neither named one. */
     argument: Schema.String,
     /** Whether the failure is surely this run's, on a device that reports faults late. */
     attribution: Schema.Literal("thisRun", "unknown"),
