@@ -132,12 +132,17 @@ const interruptOnce = ({ maxBytes, ownRunner, random }: Round) =>
     assert.isEmpty(after.inFlight, "a call outlived the fiber that made it")
     assert.strictEqual(after.deviceBytes, before.deviceBytes, Ledger.render(after))
     assert.strictEqual(after.hostBytes, before.hostBytes, Ledger.render(after))
+    assert.strictEqual(after.quarantinedBytes, 0, Ledger.render(after))
+    // The ledger believes what calls answer. The device knows what it does.
+    const device = yield* (yield* Simulator.Simulator).statistics
+    assert.deepStrictEqual([device.inFlightCount, device.liveBytes], [0, after.deviceBytes])
     if (Exit.isFailure(exit)) {
       assert.isTrue(Cause.isInterruptedOnly(exit.cause), exit.cause.toString())
     }
     const whole = outputs.current === undefined ? "unchanged" : assertWhole(outputs.current)
     const runner = shared ?? (yield* Scope.extend(make, scope))
-    assert.strictEqual((yield* runner.stats).state, "ready")
+    const stats = yield* runner.stats
+    assert.deepStrictEqual([stats.state, stats.runs.active, stats.quarantine.bytes], ["ready", 0, 0])
     yield* Effect.provideService(assertUsable, DeviceRunner.DeviceRunner, runner)
     yield* Scope.close(scope, Exit.void)
     yield* ledger.assertEmpty
