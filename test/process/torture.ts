@@ -62,6 +62,11 @@ const program = Effect.gen(function*() {
     if (isCollected()) {
       figures.collectedCount += 1
     }
+    for (const [index, { isWaiting = () => true }] of started.entries()) {
+      if (!isWaiting()) {
+        throw new Error(`${lanes[index]!.name}: released while a call in flight used it`)
+      }
+    }
     openGate()
     yield* Effect.forEach(blockers, Fiber.join)
     for (const [index, { end }] of started.entries()) {

@@ -18,6 +18,8 @@ export interface Started {
   readonly behind?: Effect.Effect<void>
   /** Takes memory away. */
   readonly during: () => void
+  /** Whether what has to wait for the calls in flight still waits. Asked last before the gate opens. */
+  readonly isWaiting?: () => boolean
   readonly end: Effect.Effect<Verdict>
 }
 
@@ -271,12 +273,13 @@ const droppedHostTensors: Shape = {
         b!.value!.view.set(vector(round, 2))
         const output = c!.value!.view
         const running = yield* Effect.fork(runner.run(add, { a: a!.value!, b: b!.value!, c: c!.value! }))
-        let closing: Fiber.Fiber<void> | undefined
+        let closing: Fiber.RuntimeFiber<void> | undefined
         return {
           during: () => {
             letGo(a!, b!, c!)
             closing = Effect.runFork(Scope.close(scope, Exit.void))
           },
+          isWaiting: () => closing?.unsafePoll() === null,
           end: Effect.gen(function*() {
             yield* Fiber.join(running)
             yield* Fiber.join(closing!)
