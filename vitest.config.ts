@@ -15,6 +15,7 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: "test/utils/buildNative.ts",
     // Native libraries are loaded by tests: a fault in one must end a process, not the whole run.
     pool: "forks",
     testTimeout: 30_000,

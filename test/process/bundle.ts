@@ -74,12 +74,8 @@ export const bundle = (options: Options): Effect.Effect<string, never, Scope.Sco
     return outfile
   })
 
-/** The folder of the native libraries under the address sanitizer, which are built where they are not. */
-export const sanitizedLibraries = Effect.sync(() => {
-  const libraries = ["libleasehold_simulator.so", "libleasehold_test_kernels.so"]
-  execFileSync("make", ["-s", "-C", nativeFolder, ...libraries.map((name) => `build/sanitize/${name}`)])
-  return join(nativeFolder, "build", "sanitize")
-})
+/** The folder of the native libraries under the address sanitizer. */
+export const sanitizedLibraries = join(nativeFolder, "build", "sanitize")
 
 /** What a process needs to load sanitized libraries. Leaks are the ledger's matter: the sanitizer misses Node's. */
 export const sanitizedEnvironment = Effect.sync(() => ({

@@ -75,16 +75,20 @@ describe("garbage collections before, during and after native calls", () => {
 
   it.scopedLive("find nothing to report under the address sanitizer", () =>
     Effect.gen(function*() {
-      const libraries = yield* sanitizedLibraries
-      assertHeld(figuresOf(yield* torture({ libraries }, yield* sanitizedEnvironment)), "under the address sanitizer")
+      assertHeld(
+        figuresOf(yield* torture({ libraries: sanitizedLibraries }, yield* sanitizedEnvironment)),
+        "under the address sanitizer"
+      )
     }), timeout)
 
   it.scopedLive(
     "find a wrapper that does not hold its arrays, under the address sanitizer",
     () =>
       Effect.gen(function*() {
-        const libraries = yield* sanitizedLibraries
-        const planted = { libraries, replace: { module: /\/ffi\/calls\.ts$/, by: "unrootedCalls.ts" } }
+        const planted = {
+          libraries: sanitizedLibraries,
+          replace: { module: /\/ffi\/calls\.ts$/, by: "unrootedCalls.ts" }
+        }
         const { code, stderr, stdout } = yield* torture(planted, yield* sanitizedEnvironment, 50)
         assert.notStrictEqual(code, 0)
         assert.match(stderr, /AddressSanitizer: heap-use-after-free/)

@@ -4,9 +4,8 @@
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { execFile, execFileSync, spawn } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import { promisify } from "node:util"
 import { type Ended, ended } from "../examples/child.ts"
 import { sweptNames } from "./programs.ts"
 
@@ -15,7 +14,6 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 /** The status with which the sanitizer ends a process. Nothing else does. */
 const reportedCode = 86
 
-const buildMaxMillis = 120_000
 const taskMaxMillis = 180_000
 
 /** Processes at a time: each keeps a core busy. */
@@ -77,10 +75,9 @@ const mistakes: ReadonlyArray<readonly [sentence: string, task: string, access: 
 ]
 
 describe.concurrent("under the address sanitizer", () => {
-  beforeAll(async () => {
+  beforeAll(() => {
     assert.include(runtime, "/", "the compiler has no libasan.so, which comes with gcc")
-    await promisify(execFile)("make", ["-s", "-j2", "-C", "native", "sanitize"], { cwd: root, timeout: buildMaxMillis })
-  }, buildMaxMillis)
+  })
 
   it.effect(
     "a program without mistakes ends well, and nothing is reported",
