@@ -7,8 +7,9 @@ import { Console, Effect, Layer } from "effect"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 import assert from "node:assert/strict"
 import { join } from "node:path"
+import type { Scenario } from "../faults/scenario.ts"
 import { add, addInline, native, nativeFolder } from "../utils/kernels.ts"
-import { sweptScenarios } from "./programs.ts"
+import { pooledScenarios, unpooledScenarios } from "./programs.ts"
 
 const simulator = (options: Simulator.Options = {}) =>
   Simulator.layer({
@@ -84,10 +85,10 @@ const readReleased = Effect.gen(function*() {
   yield* runner.run(remember, { x: new Uint8Array(20), y: new Uint8Array(0) })
 })
 
-/** Sweeps the scenarios with a budget, or with their own. */
-const sweep = (maxBytes: number | undefined) =>
+/** Sweeps scenarios with a budget, or with their own. */
+const sweep = (scenarios: ReadonlyArray<Scenario>, maxBytes: number | undefined) =>
   Effect.forEach(
-    sweptScenarios,
+    scenarios,
     (scenario) =>
       Effect.flatMap(
         scenario.sweep({ backend: (options) => simulator({ longCalls: "inline", ...options }), maxBytes }),
@@ -111,8 +112,8 @@ const tasks: Readonly<Record<string, Effect.Effect<void, unknown>>> = {
   readsBehindLastSlice: Effect.provide(stray(128, 0), runnerOn({ completion: "late" })),
   readsReleasedSlice: Effect.provide(readReleased, runnerOn()),
   readsReleasedAllocation: Effect.provide(readReleased, runnerOn({}, 0)),
-  sweepPooled: sweep(undefined),
-  sweepUnpooled: sweep(0)
+  sweepPooled: sweep(pooledScenarios, undefined),
+  sweepUnpooled: sweep(unpooledScenarios, 0)
 }
 
 const task = tasks[process.argv[2] ?? ""]

@@ -7,14 +7,14 @@ import { Effect } from "effect"
 import { execFileSync, spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { type Ended, ended } from "../examples/child.ts"
-import { sweptNames } from "./programs.ts"
+import { pooledScenarios, unpooledScenarios } from "./programs.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** The status with which the sanitizer ends a process. Nothing else does. */
 const reportedCode = 86
 
-const taskMaxMillis = 180_000
+const taskMaxMillis = process.env["LEASEHOLD_LONG"] === "1" ? 3_600_000 : 180_000
 
 /** Processes at a time: each keeps a core busy. */
 const turn = Effect.unsafeMakeSemaphore(2)
@@ -101,7 +101,11 @@ describe.concurrent("under the address sanitizer", () => {
     )
   }
 
-  for (const [name, task] of [["with their budget", "sweepPooled"], ["without any", "sweepUnpooled"]] as const) {
+  const sweeps = [
+    ["with their budget", "sweepPooled", pooledScenarios],
+    ["without any", "sweepUnpooled", unpooledScenarios]
+  ] as const
+  for (const [name, task, scenarios] of sweeps) {
     it.effect(
       `scenarios that fail and are interrupted everywhere touch nothing they should not, ${name}`,
       () =>
@@ -109,10 +113,9 @@ describe.concurrent("under the address sanitizer", () => {
           const lines = linesOf(process).filter((line) => line.startsWith("{"))
           const sweeps = lines.map((line): Sweep => JSON.parse(line))
           assert.deepStrictEqual(sweeps.flatMap(({ failures }) => failures), [])
-          assert.deepStrictEqual(sweeps.map((sweep) => sweep.name).toSorted(), sweptNames.toSorted())
+          assert.deepStrictEqual(sweeps.map((sweep) => sweep.name), scenarios.map((scenario) => scenario.name))
           for (const sweep of sweeps) {
-            assert.isAbove(sweep.faultCases, 100)
-            assert.isAbove(sweep.interruptCases, 1000)
+            assert.isAbove(sweep.faultCases + sweep.interruptCases, 900)
             assert.strictEqual(sweep.coveredCount, sweep.pointCount)
           }
         }),
