@@ -4,7 +4,10 @@ import { checkPlanInvariants, type Plan, type PlanRefusal, type PlanRequest } fr
 import { invalidSize } from "../../src/internal/core/sizes.ts"
 import { TransferKind, TransferTable } from "../../src/internal/core/transferTable.ts"
 import { holds, same } from "../core/same.ts"
-import { lengthOf, type ModelPlan, type Tensor } from "./coreModel.ts"
+import { lengthOf, type ModelPlan, singleChunk, type Tensor } from "./coreModel.ts"
+
+/** A size as the core counts it. */
+const sizeOf = (bytes: bigint): number => bytes <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(bytes) : invalidSize
 
 export const comparePlan = (
   made: Plan | PlanRefusal,
@@ -19,12 +22,17 @@ export const comparePlan = (
     return
   }
   same(made.tensorIndex, expected.refused, "the tensor that has no room")
-  const { granularityBytes, tailBytes } = request.rules
-  const rules = { alignment: 1n, granularity: BigInt(granularityBytes), tail: BigInt(tailBytes) }
-  const length = lengthOf(tensors[made.tensorIndex]!.byteCount, rules)
-  const isSize = length <= BigInt(Number.MAX_SAFE_INTEGER)
-  same(made.alignedBytes, isSize ? Number(length) : invalidSize, "what it would take")
-  same(made.reason === "Overflow", !isSize, "what cannot be counted is Overflow")
+  const { alignmentBytes, granularityBytes, tailBytes } = request.rules
+  const rules = {
+    alignment: BigInt(alignmentBytes),
+    granularity: BigInt(granularityBytes),
+    tail: BigInt(tailBytes)
+  }
+  const alignedBytes = sizeOf(lengthOf(tensors[made.tensorIndex]!.byteCount, rules))
+  same(made.alignedBytes, alignedBytes, "what it would take")
+  same(made.singleChunkBytes, sizeOf(singleChunk(rules, tensors)), "the chunk in which all would fit")
+  same(made.largestChunkBytes, Math.max(0, ...request.capacityBytes), "the largest chunk")
+  same(made.reason === "Overflow", alignedBytes === invalidSize, "what cannot be counted is Overflow")
   same(BigInt(made.inUseBytes), expected.used.reduce((sum, bytes) => sum + bytes, 0n), "what lies before it")
 }
 

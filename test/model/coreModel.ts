@@ -101,6 +101,19 @@ export const planOf = (
   return { slices, used, refused: undefined }
 }
 
+/** The size of one aligned chunk in which all tensors fit, in whole granules. */
+export const singleChunk = (rules: ModelRules, tensors: ReadonlyArray<Tensor>): bigint => {
+  let end = 0n
+  for (const role of placedRoles) {
+    for (const tensor of tensors) {
+      if (tensor.role === role && tensor.byteCount > 0) {
+        end = roundUp(end, rules.alignment) + lengthOf(tensor.byteCount, rules)
+      }
+    }
+  }
+  return roundUp(end, rules.granularity)
+}
+
 /** How a budget is cut into chunks, or `undefined` where it cannot be. */
 export const chunkSizes = (
   maxBytes: number,
