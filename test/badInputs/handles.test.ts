@@ -7,40 +7,9 @@ import { onEveryForm, runnerOf } from "../utils/forms.ts"
 import { nextTurn } from "../utils/garbage.ts"
 import { add, addSignature, closeGate, gateWaiting, native, openGate } from "../utils/kernels.ts"
 import { failsWith, vectors } from "../utils/programs.ts"
-import { argumentCases, notATensor } from "./argumentCases.ts"
-import {
-  type Attempt,
-  type Make,
-  onOneRunner,
-  onRunner,
-  plain,
-  refusedWith,
-  stranger,
-  untyped,
-  world
-} from "./world.ts"
+import { type Attempt, onRunner, refusedWith, stranger, untyped, world } from "./world.ts"
 
 onEveryForm("bad uploads and downloads", (form) => {
-  const cases: ReadonlyArray<readonly [rows: string, what: string, reason: string, make: Make]> = [
-    ...notATensor.map(([rows, what, make]) => [rows, what, "NotATensor", plain(make)] as const),
-    ...argumentCases.flatMap(([rows, what, argument, reason, make]) =>
-      argument === "x" && !what.includes(" as an input") ? [[rows, what, reason, make] as const] : []
-    )
-  ]
-  onOneRunner(form, "one by one", (check) => {
-    for (const [rows, what, reason, make] of cases) {
-      check(`row ${rows}: ${what} is refused as ${reason}`, (world) =>
-        Effect.gen(function*() {
-          const resident = yield* world.runner.allocate("float32", [29])
-          const side = (yield* make(world)) as Float32Array
-          const whole = { offsetElements: 0 }
-          for (const attempt of [resident.upload(side), resident.download(side), resident.upload(side, whole)]) {
-            yield* refusedWith(world, ["InvalidArgument", reason], attempt, what)
-          }
-        }))
-    }
-  })
-
   onRunner(
     form,
     "offsets that are no sizes, and ranges beyond the end, are refused",
