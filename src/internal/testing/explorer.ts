@@ -17,7 +17,7 @@ import * as Random from "effect/Random"
 import type * as Scheduler from "effect/Scheduler"
 import { VirtualClock } from "./virtualClock.ts"
 
-type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+export type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
 
 /** What an explorer does at the steps and tasks of a program. */
 export interface Strategy {
@@ -39,6 +39,8 @@ export interface Outcome<A, E> {
 
 interface Task {
   readonly run: () => void
+  /** The fiber that goes on; `undefined` for what is no step of the program. */
+  readonly fiber: AnyFiber | undefined
 }
 
 /** Source: `MixedScheduler` of Effect 3 yields after as many operations. */
@@ -57,6 +59,8 @@ export class Explorer implements Scheduler.Scheduler {
   taskCount = 0
   /** The fiber that runs the whole program. */
   root: AnyFiber | undefined
+  /** Every fiber with its number, in the order in which they were started; the program's own is 0. */
+  readonly fibers = new Map<AnyFiber, number>()
   /** The program has taken more steps than it may. */
   isRunaway = false
 
@@ -84,8 +88,11 @@ export class Explorer implements Scheduler.Scheduler {
     return yields || fiber.currentOpCount > maxOperationsBeforeYield ? 0 : false
   }
 
-  scheduleTask(run: () => void): void {
-    this.#tasks.push({ run })
+  scheduleTask(run: () => void, _priority: number, fiber?: AnyFiber): void {
+    if (fiber !== undefined && !this.fibers.has(fiber)) {
+      this.fibers.set(fiber, this.fibers.size)
+    }
+    this.#tasks.push({ run, fiber })
     if (!this.#isDraining) {
       this.#onTask?.()
     }
@@ -93,7 +100,7 @@ export class Explorer implements Scheduler.Scheduler {
 
   /** Interrupts a fiber before anything else goes on. */
   interrupt(fiber: AnyFiber): void {
-    this.#tasks.unshift({ run: () => fiber.unsafeInterruptAsFork(FiberId.none) })
+    this.#tasks.unshift({ run: () => fiber.unsafeInterruptAsFork(FiberId.none), fiber: undefined })
   }
 
   /** Runs an effect whose steps are nobody's business. */
@@ -127,6 +134,21 @@ export class Explorer implements Scheduler.Scheduler {
 
   get hasTasks(): boolean {
     return this.#tasks.length > 0
+  }
+
+  /** Whether what goes on now is nobody's business. */
+  get isPaused(): boolean {
+    return this.#pausedCount > 0
+  }
+
+  /** How many tasks wait while one runs. */
+  get waitingCount(): number {
+    return this.#tasks.length
+  }
+
+  /** The fiber of a task that waits. */
+  waitingFiber(index: number): AnyFiber | undefined {
+    return this.#tasks[index]?.fiber
   }
 
   /** Waits until there is a task. */

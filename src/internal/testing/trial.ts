@@ -92,12 +92,14 @@ export const run = <A, E, R, LE>(
     readonly clean: Pick<Trial, "steps" | "exit" | "isRunaway"> | undefined
     /** In place of the case's own interruption: how steps and tasks are chosen. */
     readonly strategy?: Strategy | undefined
+    /** Called as each operation reaches the backend. */
+    readonly onOperation?: ((operation: Operation) => void) | undefined
   }
 ): Effect.Effect<Trial> =>
   Effect.scoped(Effect.gen(function*() {
     const { clean, case: { faults, form } } = options
     const rules = faults.map(ruleOf)
-    const outside = new OutsideCalls()
+    const outside = new OutsideCalls(options.onOperation)
     const injected = yield* Effect.provideService(
       FaultInjection.make(form === "delayed" ? [...rules, FaultInjection.delayed("1 millis")] : rules),
       HostApi,
@@ -297,10 +299,16 @@ class Interruption {
 
 /** Counts the calls that are with the backend itself, whose end is sure to come. */
 class OutsideCalls {
+  readonly #onOperation: ((operation: Operation) => void) | undefined
   inFlightCount = 0
 
-  effect = <A, E>(_operation: Operation, call: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  constructor(onOperation: ((operation: Operation) => void) | undefined) {
+    this.#onOperation = onOperation
+  }
+
+  effect = <A, E>(operation: Operation, call: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
+      this.#onOperation?.(operation)
       this.inFlightCount += 1
       return Effect.ensuring(
         call,
@@ -310,7 +318,10 @@ class OutsideCalls {
       )
     })
 
-  plain = (_operation: Operation, call: () => number): number => call()
+  plain = (operation: Operation, call: () => number): number => {
+    this.#onOperation?.(operation)
+    return call()
+  }
 }
 
 const origin: Origin = { purpose: "tensor", runId: 0, names: ["left over"] }
