@@ -17,4 +17,9 @@ export * as FaultSweep from "./FaultSweep.ts"
 /**
  * @since 0.1.0
  */
+export * as Interleavings from "./Interleavings.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Ledger from "./Ledger.ts"
