@@ -142,6 +142,8 @@ export interface Service {
   readonly assertAllFired: Effect.Effect<void, NeverFired>
   /** Adds a rule. */
   readonly arm: (rule: Rule) => Effect.Effect<void>
+  /** Runs an effect with one rule more, which is disarmed when the effect has ended. `fired` goes on to tell of it. */
+  readonly withRule: <A, E, R>(rule: Rule, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Runs an effect while no rule fires or counts. */
   readonly withoutFaults: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** How many operations hang now. */
@@ -269,6 +271,7 @@ interface ArmedRule {
   seenBytes: number
   matchedCount: number
   firedCount: number
+  isDisarmed: boolean
 }
 
 const describeRule = ({ fault, name, often = "once", when = "before", where = {} }: Rule): string => {
@@ -310,6 +313,19 @@ class Injector {
       Effect.sync(() => {
         this.#rules.push(armed(rule))
       }),
+    withRule: (rule, effect) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          const added = armed(rule)
+          this.#rules.push(added)
+          return added
+        }),
+        () => effect,
+        (added) =>
+          Effect.sync(() => {
+            added.isDisarmed = true
+          })
+      ),
     withoutFaults: (effect) =>
       Effect.acquireUseRelease(
         Effect.sync(() => {
@@ -371,10 +387,14 @@ const armed = (rule: Rule): ArmedRule => ({
   seenCount: 0,
   seenBytes: 0,
   matchedCount: 0,
-  firedCount: 0
+  firedCount: 0,
+  isDisarmed: false
 })
 
 const fits = (candidate: ArmedRule, operation: Operation): boolean => {
+  if (candidate.isDisarmed) {
+    return false
+  }
   const { afterBytes = 0, index = 0, operation: kind, purpose, run, tensor } = candidate.rule.where ?? {}
   if (
     (kind !== undefined && ![kind].flat().includes(operation.kind)) ||

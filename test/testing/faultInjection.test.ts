@@ -372,3 +372,14 @@ describe("as a layer", () => {
       assert.strictEqual(yield* ended(api.malloc(8, 8, originOf())), "ok")
     }))
 })
+
+describe("a rule for the time of one effect", () => {
+  onBothForms("strikes within it, not after it, and is told of", [], ({ injection, seam }) =>
+    Effect.gen(function*() {
+      const rule = { fault: fail(), often: "always" } as const
+      assert.strictEqual(yield* injection.withRule(rule, ended(seam.malloc(64))), bad)
+      const address = yield* seam.malloc(64)
+      assert.strictEqual(yield* ended(seam.free(address)), "ok")
+      assert.deepStrictEqual((yield* injection.fired).map(({ firedCount }) => firedCount), [1])
+    }))
+})
