@@ -84,7 +84,10 @@ export interface Rule {
   /** Defaults to every operation. */
   readonly where?: Where | undefined
   readonly fault: Fault
-  /** Whether the operation takes effect before the fault is seen. Defaults to `"before"`: it has no effect at all. */
+  /**
+   * Whether the operation takes effect before the fault is seen. An operation that fails by itself is then seen to fail as the
+   * rule says, unless it has lost the device. Defaults to `"before"`: it has no effect at all.
+   */
   readonly when?: "before" | "after" | undefined
   /**
    * How often it fires, counted from the first operation on that `where` finds. A probability is drawn from the seed, apart
@@ -465,9 +468,10 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
           ? Effect.suspend(() => Effect.fail(injectedError(operation.kind, fault.status)))
           : Effect.die(fault.defect)
         const hidden = Effect.sync(() => hide(operation, when))
-        return when === "before"
-          ? Effect.zipRight(hidden, failure)
-          : performed(operation, call).pipe(Effect.zipRight(hidden), Effect.zipRight(failure))
+        return when === "before" ? Effect.zipRight(hidden, failure) : Effect.matchEffect(performed(operation, call), {
+          onSuccess: () => Effect.zipRight(hidden, failure),
+          onFailure: (own) => HostApi.isSticky(own.status) ? Effect.fail(own) : failure
+        })
       }
     }
   }
@@ -501,10 +505,12 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
       case "Fail":
       case "Defect": {
         const status = when === "after" ? call() : HostApi.Status.Ok
-        if (status !== HostApi.Status.Ok) {
+        if (HostApi.isSticky(status)) {
           return status
         }
-        hide(operation, when)
+        if (status === HostApi.Status.Ok) {
+          hide(operation, when)
+        }
         if (fault._tag === "Defect") {
           throw fault.defect
         }
