@@ -52,7 +52,8 @@ export const judge = (trial: Trial, clean: Trial, tried: Case, judging: Judging)
     ...runsEnded(trial),
     ...reusable(trial, clean, tried),
     ...outputs(trial, clean, tried, judging),
-    ...invariant(trial)
+    ...invariant(trial),
+    ...stillCounted(trial)
   ]
   return findings.filter(({ verdict }, index) => findings.findIndex((other) => other.verdict === verdict) === index)
 }
@@ -156,6 +157,29 @@ const leaked = (trial: Trial): ReadonlyArray<Finding> => {
   ]
 }
 
+/**
+ * What a runner that has closed says it holds. On a device that is lost too: what it forgets it puts aside. A call that
+ * hung may end after the books were closed.
+ */
+const stillCounted = ({ hangingCount, stats }: Trial): ReadonlyArray<Finding> => {
+  if (stats === undefined || hangingCount > 0) {
+    return []
+  }
+  const counts: ReadonlyArray<readonly [string, number]> = [
+    ["retained", stats.temporaryBuffer.retainedBytes],
+    ["in use by runs", stats.temporaryBuffer.inUseBytes],
+    ["in use by residents", stats.residents.inUseBytes],
+    ["in use by host tensors", stats.host.hostTensorBytes],
+    ["staging", stats.host.stagingBytes]
+  ]
+  const held = counts.filter(([, byteCount]) => byteCount !== 0)
+  return found(
+    held.length > 0,
+    "Leaked",
+    () => `the runner has closed, and still counts ${held.map(([what, bytes]) => `${bytes} B ${what}`).join(", ")}`
+  )
+}
+
 const breaches = ({ ledger, stats }: Trial): ReadonlyArray<Finding> =>
   // Of several runners on one host API each learns of a loss by itself.
   ledger.breaches.filter(({ verdict }) => verdict !== "CalledAfterLoss" || stats !== undefined)
@@ -184,7 +208,8 @@ const lastOfRun = (operations: Trial["operations"]): string => {
   return last === undefined ? "none" : describeOperation(last)
 }
 
-const ownStates: ReadonlySet<string> = new Set(["RunnerClosed", "RunnerUnconfigured", "RunnerPoisoned"])
+/** How a runner that cannot be used says so. */
+const closedStates: ReadonlySet<string> = new Set(["RunnerClosed", "RunnerPoisoned", "RunnerUnconfigured"])
 
 const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Finding> => {
   const { usability } = trial
@@ -199,10 +224,9 @@ const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Findin
   if (trial.leftActiveCount > 0) {
     return []
   }
-  // An undisturbed program may close, unconfigure or poison its runner; disturbed ones may do what it does.
-  const isSame = clean === trial
-    ? ownStates.has(usability.error)
-    : clean.usability?._tag === "Refused" && clean.usability.error === usability.error
+  // The undisturbed program may leave its runner in a state that it names. Any other refusal is as wrong there as here.
+  const isSame = closedStates.has(usability.error) && clean.usability?._tag === "Refused" &&
+    clean.usability.error === usability.error
   const hung = tried.faults.some(({ kind }, index) => kind === "hang" && trial.fired[index] === true)
   const isKnownState = (usability.error === "RunnerPoisoned" && (trial.ledger.isLost || hung)) ||
     (usability.error === "RunnerUnconfigured" && tried.faults.length > 0 && hasChunkFault(trial, tried))

@@ -1,0 +1,56 @@
+/** What the planted mutants have shown that sweeps overlooked. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { DeviceRunner, Errors } from "leasehold"
+import { FaultSweep } from "leasehold/testing"
+import { simulator } from "../scenario.ts"
+
+/** Looks at an undisturbed program on a runner that is wrong in some way, and answers what is found. */
+const findings = (
+  program: Effect.Effect<unknown, unknown, DeviceRunner.DeviceRunner>,
+  wrong: (runner: DeviceRunner.Service) => DeviceRunner.Service
+) =>
+  FaultSweep.run(program, {
+    backend: simulator({}),
+    layer: Layer.effect(DeviceRunner.DeviceRunner, Effect.map(DeviceRunner.DeviceRunner, wrong)).pipe(
+      Layer.provide(DeviceRunner.layer({ temporaryBuffer: { maxBytes: 1024, alignmentBytes: 64 } }))
+    ),
+    forms: ["immediate"],
+    faults: [],
+    interruptions: []
+  }).pipe(Effect.map(({ failures }) => failures.map(({ detail, verdict }) => `${verdict}: ${detail}`)))
+
+/** A runner whose runs all fail. */
+const refusing = (error: Errors.RunAlreadyActive | Errors.RunnerClosed) => (runner: DeviceRunner.Service) => ({
+  ...runner,
+  run: () => Effect.fail(error)
+})
+
+it.effect("a runner that closes and still counts memory as in use has leaked it", () =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* findings(Effect.void, (runner) => runner), [])
+    const found = yield* findings(Effect.void, (runner) => ({
+      ...runner,
+      stats: Effect.map(runner.stats, (stats) => ({
+        ...stats,
+        residents: { ...stats.residents, inUseBytes: stats.residents.inUseBytes + 8 },
+        temporaryBuffer: { ...stats.temporaryBuffer, retainedBytes: stats.temporaryBuffer.retainedBytes + 64 }
+      }))
+    }))
+    assert.deepStrictEqual(found, [
+      "Leaked: the runner has closed, and still counts 64 B retained, 8 B in use by residents"
+    ])
+  }))
+
+it.effect("an undisturbed program that leaves a runner that does not work is found out", () =>
+  Effect.gen(function*() {
+    const active = new Errors.RunAlreadyActive({ callable: "probe", holder: "run", activeCallable: "gone" })
+    assert.deepStrictEqual(yield* findings(Effect.void, refusing(active)), [
+      `NotReusable: a run after the program was refused: RunAlreadyActive: ${active.message}`
+    ])
+    // A runner that is closed says so, and the program may have wanted that.
+    assert.deepStrictEqual(
+      yield* findings(Effect.void, refusing(new Errors.RunnerClosed({ operation: "a run of probe" }))),
+      []
+    )
+  }))
