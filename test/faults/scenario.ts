@@ -1,5 +1,5 @@
 /** What a scenario of the campaign is: a small program, the runner and the device that it has, and how it is swept. */
-import { Context, Effect, Exit, Layer, type Scope } from "effect"
+import { Context, type Duration, Effect, Exit, Layer, type Scope } from "effect"
 import * as Scopes from "effect/Scope"
 import { DeviceRunner, type Errors, type HostApi, type RunnerOptions, Simulator } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
@@ -17,6 +17,14 @@ export interface Sweeping {
   readonly faultPairs?: number | undefined
   readonly seed?: number | undefined
   readonly maxCaseCount?: number | undefined
+  /** The faults instead of all. */
+  readonly faults?: ReadonlyArray<FaultSweep.FaultKind> | undefined
+  /** Where it is interrupted instead of the scenario's own places. */
+  readonly interruptions?: ReadonlyArray<FaultSweep.Interruptions> | undefined
+  /** The forms instead of the scenario's own. */
+  readonly forms?: ReadonlyArray<FaultSweep.Form> | undefined
+  /** How long a program that waits for nothing known may wait. */
+  readonly patience?: Duration.DurationInput | undefined
   /** One case only. */
   readonly only?: string | undefined
 }
@@ -26,7 +34,7 @@ export interface Scenario {
   readonly sweep: (sweeping: Sweeping) => Effect.Effect<FaultSweep.Report, BackendError>
 }
 
-interface Description<R> {
+export interface Description<R> {
   readonly name: string
   readonly program: Effect.Effect<unknown, unknown, R | HostApi.HostApi | Scope.Scope>
   readonly runner?: RunnerOptions.RunnerOptions | undefined
@@ -39,6 +47,10 @@ interface Description<R> {
   readonly mayFail?: boolean | undefined
   /** Whether the program goes on after an error of the runner that it has caught. */
   readonly mayRecover?: boolean | undefined
+  /** The faults that mean something to it. Defaults to all. */
+  readonly faults?: ReadonlyArray<FaultSweep.FaultKind> | undefined
+  /** What has to hold after each case, while the runner still stands. */
+  readonly invariant?: Effect.Effect<void, unknown, R | HostApi.HostApi> | undefined
 }
 
 /** Small, so that sweeps are fast and budgets are easy to fill. */
@@ -58,20 +70,23 @@ const runnerOptions = ({ runner }: Description<never>, { maxBytes }: Sweeping): 
 export const simulator = (options: Simulator.Options): Layer.Layer<HostApi.HostApi, BackendError> =>
   Simulator.layer({ totalBytes: "1 MiB", longCalls: "inline", ...options })
 
-const scenarioWith = <R, LE>(
+/** A scenario on whatever its layer makes. */
+export const scenarioWith = <R, LE>(
   description: Description<R>,
   layer: (options: RunnerOptions.RunnerOptions) => Layer.Layer<R, LE, HostApi.HostApi>
 ): Scenario => ({
   name: description.name,
-  sweep: ({ backend = simulator, maxBytes, ...options }) =>
+  sweep: ({ backend = simulator, faults, forms, interruptions, maxBytes, ...options }) =>
     FaultSweep.run(description.program, {
       name: description.name,
       backend: backend(description.simulator ?? {}),
       layer: layer(runnerOptions(description as Description<never>, { maxBytes })),
       mayRecover: description.mayRecover,
       mayFail: description.mayFail,
-      interruptions: description.interruptions,
-      forms: description.delayed === true ? ["immediate", "effects", "delayed"] : ["immediate", "effects"],
+      interruptions: interruptions ?? description.interruptions,
+      invariant: description.invariant,
+      faults: faults ?? description.faults,
+      forms: forms ?? (description.delayed === true ? ["immediate", "effects", "delayed"] : ["immediate", "effects"]),
       ...options
     })
 })
