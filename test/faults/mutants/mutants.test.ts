@@ -1,0 +1,72 @@
+/** The mutants fit the sources of today. Whether the sweeps kill them is for the campaign to say. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit } from "effect"
+import { existsSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { scenarios } from "../scenarios/index.ts"
+import { askedFor, missingMutants, mutants } from "./index.ts"
+import { mutate, mutated, plant, tidyUp } from "./plant.ts"
+
+/** What is in `values` more than once. */
+const repeated = (values: ReadonlyArray<string>): ReadonlyArray<string> =>
+  values.filter((value, index) => values.indexOf(value) !== index)
+
+describe("mutants", () => {
+  for (const mutant of mutants) {
+    it.effect(`"${mutant.name}" replaces a text that is there exactly once`, () =>
+      Effect.gen(function*() {
+        const text = yield* mutated(mutant)
+        assert.include(text, mutant.replace)
+        assert.notStrictEqual(mutant.replace, mutant.find)
+      }))
+  }
+
+  it("have names of their own", () => {
+    assert.deepStrictEqual(repeated(mutants.map(({ name }) => name)), [])
+    assert.deepStrictEqual(repeated(mutants.map(({ file, find, replace }) => `${file}\n${find}\n${replace}`)), [])
+  })
+
+  it("are all that were asked for, planted or missing with a reason", () => {
+    const planted = new Set(mutants.map(({ name }) => name))
+    const missing = new Set(missingMutants.map(({ name }) => name))
+    assert.strictEqual(new Set(askedFor).size, 15)
+    for (const name of askedFor) {
+      assert.notStrictEqual(planted.has(name), missing.has(name), name)
+    }
+    for (const { name, reason } of missingMutants) {
+      assert.isNotEmpty(reason, name)
+    }
+  })
+
+  it("name scenarios that there are", () => {
+    const known = new Set(scenarios.map(({ name }) => name))
+    for (const mutant of mutants) {
+      assert.deepStrictEqual(mutant.scenarios.filter((name) => !known.has(name)), [], mutant.name)
+    }
+    assert.deepStrictEqual(repeated(scenarios.map(({ name }) => name)), [])
+  })
+
+  it.effect("that fit twice, or not at all, are refused", () =>
+    Effect.gen(function*() {
+      const mutant = { ...mutants[0]!, find: "one", replace: "$& two" }
+      assert.strictEqual((yield* Effect.flip(mutate(mutant, "one one"))).count, 2)
+      assert.strictEqual((yield* Effect.flip(mutate(mutant, "nothing"))).count, 0)
+      assert.strictEqual(yield* mutate(mutant, "only one"), "only $& two")
+    }))
+
+  it.effect("are planted in a copy that goes with its scope", () =>
+    Effect.gen(function*() {
+      const mutant = mutants[0]!
+      let folder = ""
+      const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
+        folder = yield* plant(mutant)
+        assert.include(readFileSync(join(folder, "src", mutant.file), "utf8"), mutant.replace)
+        assert.isTrue(existsSync(join(folder, "native/include")))
+        return yield* Effect.fail("the sweeps failed")
+      })))
+      assert.deepStrictEqual(exit, Exit.fail("the sweeps failed"))
+      assert.isFalse(existsSync(folder))
+      // The link to the native libraries goes, and not what it leads to.
+      assert.isTrue(existsSync(new URL("../../../native/include", import.meta.url)))
+    }).pipe(Effect.ensuring(tidyUp)))
+})
