@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { scenarios } from "../scenarios/index.ts"
+import { allScenarios } from "../scenarios/index.ts"
 import { askedFor, missingMutants, mutants } from "./index.ts"
 import { mutate, mutated, plant, tidyUp } from "./plant.ts"
 
@@ -39,11 +39,11 @@ describe("mutants", () => {
   })
 
   it("name scenarios that there are", () => {
-    const known = new Set(scenarios.map(({ name }) => name))
+    const known = new Set(allScenarios.map(({ name }) => name))
     for (const mutant of mutants) {
       assert.deepStrictEqual(mutant.scenarios.filter((name) => !known.has(name)), [], mutant.name)
     }
-    assert.deepStrictEqual(repeated(scenarios.map(({ name }) => name)), [])
+    assert.deepStrictEqual(repeated(allScenarios.map(({ name }) => name)), [])
   })
 
   it.effect("that fit twice, or not at all, are refused", () =>

@@ -5,7 +5,7 @@
 import { Effect, Logger, LogLevel } from "effect"
 import { realpathSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { scenarios } from "../scenarios/index.ts"
+import { allScenarios } from "../scenarios/index.ts"
 import type { Answer, Task } from "./plant.ts"
 
 /** Nothing outside of these programs ever wakes them, so that nobody has to wait for it. */
@@ -23,7 +23,7 @@ const sweeps = Effect.gen(function*() {
   let cases = 0
   for (const found of task.sweeps) {
     const { forms, maxCaseCount, only, scenario: name } = found
-    const scenario = scenarios.find((candidate) => candidate.name === name)
+    const scenario = allScenarios.find((candidate) => candidate.name === name)
     if (scenario === undefined) {
       return yield* Effect.dieMessage(`there is no scenario "${name}"`)
     }

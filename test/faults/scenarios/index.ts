@@ -6,13 +6,16 @@ import { programScenarios } from "./programs.ts"
 import { refusalScenarios } from "./refusals.ts"
 import { runScenarios } from "./runs.ts"
 
+/** Those of the programme, and what else users do. Every point of them is tried at each change. */
 export const scenarios: ReadonlyArray<Scenario> = [
   ...runScenarios,
   ...memoryScenarios,
   ...programScenarios,
-  ...refusalScenarios,
-  ...oracleScenarios
+  ...refusalScenarios
 ]
+
+/** These too, in the long campaign, and as far as they kill mutants at each change. */
+export const allScenarios: ReadonlyArray<Scenario> = [...scenarios, ...oracleScenarios]
 
 /** Not there, because the framework has no growth by itself and no queue of runs. */
 export const missingScenarios: ReadonlyArray<string> = [

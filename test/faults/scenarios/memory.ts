@@ -46,9 +46,9 @@ export const memoryScenarios = [
     delayed: true,
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
-      yield* runner.configure({ maxBytes: "1 KiB" })
+      yield* runner.configure({ maxBytes: "1 KiB", alignmentBytes: 64 })
       yield* runner.run(addInline, pairOf())
-      yield* runner.configure({ maxBytes: "2 KiB", chunks: { count: 2 } })
+      yield* runner.configure({ maxBytes: "2 KiB", alignmentBytes: 64, chunks: { count: 2 } })
     })
   }),
   scenario({
@@ -57,7 +57,7 @@ export const memoryScenarios = [
     runner: { temporaryBuffer: { maxBytes: "32 KiB" } },
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
-      yield* runner.configure({ maxBytes: "48 KiB" })
+      yield* runner.configure({ maxBytes: "48 KiB", alignmentBytes: 64 })
       yield* runner.run(addInline, pairOf())
     })
   }),

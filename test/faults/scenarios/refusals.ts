@@ -41,7 +41,7 @@ export const refusalScenarios = [
     name: "refused for want of staging",
     mayRecover: true,
     simulator: { completion: "late" },
-    runner: { stagingMaxBytes: 512 },
+    runner: { stagingMaxBytes: 128 },
     program: Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
       yield* Effect.flip(
