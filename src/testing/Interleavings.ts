@@ -46,7 +46,7 @@ export type Strategy = "random" | "pct" | "exhaustive"
  *
  * - `UnexpectedExit`: the program ended in a way that `accepts` does not.
  * - `Stuck`: fibers wait for each other, or for nobody. The detail names them.
- * - `Nondeterministic`: the same schedule went another way when it was tried again.
+ * - `Nondeterministic`: the same schedule came out otherwise, or went another way, when it was tried again.
  *
  * @since 0.1.0
  * @category models
@@ -125,7 +125,7 @@ export interface Failure {
   readonly detail: string
   /** How many schedules went wrong in this way. */
   readonly count: number
-  /** The schedule with the fewest choices that could be found, as `only` takes it. */
+  /** The schedule with the fewest choices that could be found, where they are few, as `only` takes it. */
   readonly schedule: string
   /** The schedule that found it, as `only` takes it. */
   readonly foundBy: string
@@ -481,12 +481,14 @@ const explain = <A, E, R, LE>(
     })
     const findings = judgeRace(seen, clean.trial, schedule.form, plan)
     const finding = findings.find((other) => other.verdict === verdict)
-    if (finding === undefined || seen.recorder.traceHash !== found.seen.recorder.traceHash) {
+    if (finding === undefined) {
       const verdicts = findings.map((other) => other.verdict).join(", ")
       const again = verdicts === "" ? "nothing" : verdicts
       const detail = `"${format(schedule)}" gave ${verdict} at first, and ${again} when it was tried again`
       return { ...found, finding: { verdict: "Nondeterministic", detail } }
     }
     const looked = { ...found, seen, finding }
-    return (yield* shorten(racing, looked, seen.recorder.choices)) ?? looked
+    return schedule.turns._tag === "Listed"
+      ? looked
+      : (yield* shorten(racing, looked, seen.recorder.choices)) ?? looked
   })

@@ -46,6 +46,12 @@ interface Task {
 /** Source: `MixedScheduler` of Effect 3 yields after as many operations. */
 const maxOperationsBeforeYield = 2048
 
+/**
+ * Gives way without a priority, which Effect takes for none said. With one, each time that a fiber gives way it takes some
+ * thirty steps to set the priority and set it back, at which it may be made to give way again, and never comes to an end.
+ */
+const givesWay: number = undefined!
+
 export class Explorer implements Scheduler.Scheduler {
   readonly clock = new VirtualClock()
   readonly #strategy: Strategy
@@ -74,18 +80,18 @@ export class Explorer implements Scheduler.Scheduler {
       this.#uncountedStepCount += 1
       if (this.#uncountedStepCount > this.#maxStepCount) {
         this.isRunaway = true
-        return 0
+        return givesWay
       }
-      return fiber.currentOpCount > maxOperationsBeforeYield ? 0 : false
+      return fiber.currentOpCount > maxOperationsBeforeYield ? givesWay : false
     }
     const step = this.stepCount
     this.stepCount += 1
     if (step > this.#maxStepCount) {
       this.isRunaway = true
-      return 0
+      return givesWay
     }
     const yields = this.#strategy.atStep?.(this, fiber, step) ?? false
-    return yields || fiber.currentOpCount > maxOperationsBeforeYield ? 0 : false
+    return yields || fiber.currentOpCount > maxOperationsBeforeYield ? givesWay : false
   }
 
   scheduleTask(run: () => void, _priority: number, fiber?: AnyFiber): void {

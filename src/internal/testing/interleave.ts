@@ -181,7 +181,7 @@ const strayed = (schedule: Schedule): RaceFinding => ({
   detail: `"${format(schedule)}" names a choice that the program does not come to any more`
 })
 
-/** Tries as many drawn schedules as the plan asks for. The first of each strategy is tried twice. */
+/** Tries as many drawn schedules as the plan asks for. */
 export const interleaveDrawn = <A, E, R, LE>(
   racing: Racing<A, E, R, LE>,
   clean: Seen,
@@ -193,34 +193,40 @@ export const interleaveDrawn = <A, E, R, LE>(
     const { contendedCount } = clean.recorder
     for (let index = 0; index < randomCount && !isOver(racing); index++) {
       const schedule: Schedule = { form, turns: { _tag: "Random", seed, index, yieldProbability } }
-      const seen = yield* attempt(racing, clean, schedule)
       tally.randomCount += 1
-      yield* index === 0 ? assertSame(racing, clean, schedule, seen) : Effect.void
+      yield* index === 0 ? attemptTwice(racing, clean, schedule) : attempt(racing, clean, schedule)
     }
     for (let index = 0; index < pctCount && !isOver(racing); index++) {
       const schedule: Schedule = { form, turns: { _tag: "Pct", seed, index, depth, contendedCount } }
-      const seen = yield* attempt(racing, clean, schedule)
       tally.pctCount += 1
-      yield* index === 0 ? assertSame(racing, clean, schedule, seen) : Effect.void
+      yield* index === 0 ? attemptTwice(racing, clean, schedule) : attempt(racing, clean, schedule)
     }
   })
 
-const assertSame = <A, E, R, LE>(
-  { api, subject, tally }: Racing<A, E, R, LE>,
+/**
+ * Tries a schedule, and looks whether it goes the same way when it is tried again. What the undisturbed program does not
+ * come to may warm up too.
+ */
+const attemptTwice = <A, E, R, LE>(
+  racing: Racing<A, E, R, LE>,
   clean: Seen,
-  schedule: Schedule,
-  seen: Seen
+  schedule: Schedule
 ): Effect.Effect<void> =>
-  Effect.map(
-    observe(api, subject, schedule.form, { turns: strategyOf(schedule.turns), clean: clean.trial }),
-    (again) => {
-      if (again.recorder.traceHash !== seen.recorder.traceHash) {
-        const detail = `"${format(schedule)}" took another way when it was tried again`
-        tally.failedCount += 1
-        addFailure(tally, { schedule, finding: { verdict: "Nondeterministic", detail }, seen: again, clean, count: 1 })
+  Effect.gen(function*() {
+    const { api, subject, tally } = racing
+    let previous = yield* attempt(racing, clean, schedule)
+    for (let count = 1; count < maxWarmUpCount; count++) {
+      const turns = strategyOf(schedule.turns)
+      const seen = yield* observe(api, subject, schedule.form, { turns, clean: clean.trial })
+      if (seen.recorder.traceHash === previous.recorder.traceHash) {
+        return
       }
+      previous = seen
     }
-  )
+    const detail = `"${format(schedule)}" took another way each of ${maxWarmUpCount} times`
+    tally.failedCount += 1
+    addFailure(tally, { schedule, finding: { verdict: "Nondeterministic", detail }, seen: previous, clean, count: 1 })
+  })
 
 /** A schedule that departs from its parent in one choice, behind all choices of the parent. */
 interface Node {

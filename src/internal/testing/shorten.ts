@@ -13,6 +13,9 @@ import { type Choice, ListedTurns } from "./schedules.ts"
 const maxMillis = 5000
 const maxTryCount = 1000
 
+/** Of more choices than these the seed is the better name. */
+const maxChoiceCount = 30
+
 /** While looking for a shorter schedule of a program that is stuck. The one that is reported has waited for longer. */
 const shortPatience: Duration.DurationInput = "20 millis"
 
@@ -59,6 +62,9 @@ export const shorten = <A, E, R, LE>(
         const shorter = yield* attempt(rest, false)
         choices = shorter?.met ?? choices
       }
+    }
+    if (choices.length > maxChoiceCount) {
+      return undefined
     }
     const last = yield* attempt(choices, true)
     return last === undefined || last.met.length !== choices.length ? undefined : {
