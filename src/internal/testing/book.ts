@@ -45,6 +45,8 @@ export class Book implements Interceptor {
   readonly operations: Array<Operation> = []
   readonly #held = new Map<Key, Entry>()
   readonly #inFlight = new Set<Operation>()
+  /** What each release in flight releases: its address may be somebody else's before the release is known to have ended. */
+  readonly #releasing = new Map<Operation, Entry>()
   readonly #breaches: Array<Breach> = []
   /** Releases of each allocation that were tried, by its key, until the same key is allocated again. */
   readonly #triedReleases = new Set<Key>()
@@ -150,6 +152,7 @@ export class Book implements Interceptor {
       return
     }
     this.#triedReleases.add(key)
+    this.#releasing.set(operation, entry)
     for (const other of this.#inFlight) {
       if (deviceRanges(other).some((range) => isWithin(range, entry))) {
         this.#breach(
@@ -173,11 +176,12 @@ export class Book implements Interceptor {
     }
     const key = keyOf(operation)
     if (isRelease(operation.kind)) {
-      const entry = this.#held.get(key)
-      if (ending === "succeeded") {
-        this.#held.delete(key)
-      } else if (entry !== undefined) {
+      const entry = this.#releasing.get(operation)
+      this.#releasing.delete(operation)
+      if (ending !== "succeeded" && entry !== undefined) {
         entry.state = "quarantined"
+      } else if (ending === "succeeded" && (entry === undefined || entry === this.#held.get(key))) {
+        this.#held.delete(key)
       }
     } else if (ending === "succeeded") {
       this.#allocationCount += 1
