@@ -118,6 +118,8 @@ export const releaseHostTensor = (state: RunnerState, record: HostRecord): Effec
       Effect.zipRight(Effect.sync(() => {
         state.hostTensors.delete(record)
         state.counters.hostTensorBytes -= record.byteCount
+        // The gate has told who waits already, but this tensor was still there then.
+        state.notify()
       })),
       Effect.zipRight(state.logWarnings)
     )

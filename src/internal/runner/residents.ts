@@ -249,6 +249,8 @@ export const releaseResident = (state: RunnerState, record: ResidentRecord): Eff
         state.residents.delete(record)
         state.counters.residentBytes -= record.allocatedBytes
         state.counters.residentCount -= 1
+        // The gate has told who waits already, but this tensor was still there then.
+        state.notify()
       })),
       Effect.zipRight(state.logWarnings)
     )
