@@ -191,7 +191,7 @@ export interface Options {
 const maxCallDuration = "30 seconds"
 
 /** A turn of the event loop, in which promises and native callbacks arrive. */
-const turn = Effect.async<void>((resume) => {
+export const turn = Effect.async<void>((resume) => {
   const immediate = setImmediate(() => resume(Effect.void))
   return Effect.sync(() => clearImmediate(immediate))
 })

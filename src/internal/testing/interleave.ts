@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { Service as HostApiService } from "../../HostApi.ts"
 import { clean as cleanCase, type Form } from "./cases.ts"
+import { turn } from "./explorer.ts"
 import { judgeRace, type RaceFinding, type RaceJudging, type RaceVerdict, wayOf } from "./raceVerdicts.ts"
 import { Recorder, TraceHash } from "./recorder.ts"
 import { type Choice, format, ListedTurns, type Schedule, strategyOf, type Turns } from "./schedules.ts"
@@ -148,6 +149,9 @@ export const undisturbed: Turns = { _tag: "Listed", choices: [] }
 const isOver = ({ plan, tally }: Pick<Racing<never, never, never, never>, "plan" | "tally">): boolean =>
   tally.failedCount >= plan.maxFailureCount
 
+/** After so many schedules whoever else lives in this process has a turn: a test runner takes silence for death. */
+const schedulesPerTurn = 32
+
 /** Tries one schedule, and counts. */
 export const attempt = <A, E, R, LE>(
   racing: Racing<A, E, R, LE>,
@@ -155,26 +159,32 @@ export const attempt = <A, E, R, LE>(
   schedule: Schedule,
   turns = strategyOf(schedule.turns)
 ): Effect.Effect<Seen> =>
-  Effect.map(observe(racing.api, racing.subject, schedule.form, { turns, clean: clean.trial }), (seen) => {
-    const { plan, tally } = racing
-    const { recorder, trial } = seen
-    const { traceHash } = recorder
-    const way = wayOf(trial.exit)
-    tally.scheduleCount += 1
-    tally.stepCount += recorder.stepCount
-    tally.fiberCount = Math.max(tally.fiberCount, recorder.fiberCount)
-    tally.traces.add(traceHash)
-    tally.hash.addText(traceHash)
-    tally.endings.set(way, (tally.endings.get(way) ?? 0) + 1)
-    const findings = turns instanceof ListedTurns && !turns.isComplete
-      ? [strayed(schedule)]
-      : judgeRace(seen, clean.trial, schedule.form, plan)
-    tally.failedCount += findings.length > 0 ? 1 : 0
-    for (const finding of findings) {
-      addFailure(tally, { schedule, finding, seen, clean, count: 1 })
+  Effect.map(
+    afterTurn(racing.tally, observe(racing.api, racing.subject, schedule.form, { turns, clean: clean.trial })),
+    (seen) => {
+      const { plan, tally } = racing
+      const { recorder, trial } = seen
+      const { traceHash } = recorder
+      const way = wayOf(trial.exit)
+      tally.scheduleCount += 1
+      tally.stepCount += recorder.stepCount
+      tally.fiberCount = Math.max(tally.fiberCount, recorder.fiberCount)
+      tally.traces.add(traceHash)
+      tally.hash.addText(traceHash)
+      tally.endings.set(way, (tally.endings.get(way) ?? 0) + 1)
+      const findings = turns instanceof ListedTurns && !turns.isComplete
+        ? [strayed(schedule)]
+        : judgeRace(seen, clean.trial, schedule.form, plan)
+      tally.failedCount += findings.length > 0 ? 1 : 0
+      for (const finding of findings) {
+        addFailure(tally, { schedule, finding, seen, clean, count: 1 })
+      }
+      return seen
     }
-    return seen
-  })
+  )
+
+const afterTurn = <A>({ scheduleCount }: Tally, effect: Effect.Effect<A>): Effect.Effect<A> =>
+  scheduleCount % schedulesPerTurn === schedulesPerTurn - 1 ? Effect.zipRight(turn, effect) : effect
 
 const strayed = (schedule: Schedule): RaceFinding => ({
   verdict: "Nondeterministic",
