@@ -172,7 +172,7 @@ const scenarios: Readonly<Record<string, (fiberCount: number) => Effect.Effect<u
       const closes: Move = Effect.as(Scope.close(scope, Exit.void), "done")
       const uses = Array.from({ length: fiberCount - 1 }, (_, index) =>
         unlessRefused(
-          Effect.zipRight(bindsOn(runner, index), runOn(runner, addInline, index)),
+          Effect.zipRight(runOn(runner, addInline, index), bindsOn(runner, index)),
           ["RunAlreadyActive", "RunnerClosed", "StaleRun"]
         ))
       yield* together([closes, ...uses])
@@ -267,6 +267,9 @@ describe("drawn schedules", () => {
   }
 })
 
+/** Those that start fibers of their own have ten times as many schedules. */
+const hasMoreFibers: ReadonlySet<string> = new Set(["runs, one of which is interrupted"])
+
 /** Two fibers go through the runner's gate. Answers the most that were inside at once. */
 const throughGate = Effect.suspend(() => {
   const inside = { now: 0, most: 0 }
@@ -339,7 +342,7 @@ describe("all schedules of two fibers", () => {
       { preemptions: isLong ? 3 : 2, form: "immediate" }
     ), timeoutMillis)
 
-  for (const [name, program] of Object.entries(scenarios)) {
+  for (const [name, program] of Object.entries(scenarios).filter(([name]) => isLong || !hasMoreFibers.has(name))) {
     it.effect(
       `${name}, with at most ${isLong ? "two preemptions" : "one preemption"}`,
       () => assertAll(name, program(2), { preemptions: isLong ? 2 : 1, form: "effects" }),
