@@ -40,10 +40,10 @@ const subjectOf = (program: Effect.Effect<void, unknown, DeviceRunner.DeviceRunn
 })
 
 /** What can be told of a trial without its objects. */
-const traceOf = ({ exit, operations, rootSteps, taskCount }: Trial): string =>
+const traceOf = ({ exit, operations, steps, taskCount }: Trial): string =>
   JSON.stringify([
     exit?._tag,
-    rootSteps,
+    steps,
     taskCount,
     operations.map(({ byteCount, form, kind, names, purpose, runId }) => [kind, form, purpose, runId, names, byteCount])
   ])
@@ -101,7 +101,7 @@ describe("the same seed", () => {
       const subject = subjectOf(serial)
       const cases: Array<{ readonly tried: Case; readonly clean: Trial }> = []
       for (const form of ["immediate", "effects"] as const) {
-        const { trial: clean } = yield* baseline(api, subject, form, false)
+        const { trial: clean } = yield* baseline(api, subject, form, { mayFail: false, mayRecover: false })
         const faults = faultPoints(clean.operations, form, {
           faults: ["error", "outOfMemory", "deviceLost", "defect", "hang", "lie"],
           persistences: ["once", "always"]

@@ -15,6 +15,7 @@ import {
   type Persistence,
   timings
 } from "./cases.ts"
+import { turn } from "./explorer.ts"
 import { run, type Subject, type Trial } from "./trial.ts"
 import {
   failsUndisturbed,
@@ -205,6 +206,11 @@ export interface Sweeping<A, E, R, LE> {
   readonly tally: Tally
 }
 
+/** Trials follow each other without a pause; now and then the event loop has its turn. */
+const breathe = (trialCount: number): Effect.Effect<void> => trialCount % trialsPerTurn === 0 ? turn : Effect.void
+
+const trialsPerTurn = 64
+
 /** Sweeps one form of a program. */
 export const sweepForm = <A, E, R, LE>(
   sweeping: Sweeping<A, E, R, LE>,
@@ -216,8 +222,10 @@ export const sweepForm = <A, E, R, LE>(
     const random = new Utils.PCGRandom(plan.seed)
     const budget = new Budget(plan.maxCaseCount, random)
 
+    let trialCount = 0
     const attempt = (tried: Case): Effect.Effect<Trial> =>
-      Effect.map(run(api, subject, { case: tried, clean }), (trial) => {
+      Effect.map(Effect.zipRight(breathe(trialCount), run(api, subject, { case: tried, clean })), (trial) => {
+        trialCount += 1
         for (const tag of trial.observations.errorTags) {
           tally.errorTags.add(tag)
         }
