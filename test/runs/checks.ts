@@ -92,7 +92,15 @@ export const account = (
 ): ReadonlyArray<string> => {
   const heldFor = (purpose: HostApi.Purpose): number =>
     allocations.filter((allocation) => allocation.purpose === purpose && allocation.state === "held").length
+  const live = model.residents.filter((resident) => resident !== undefined)
   return [
+    // What is in quarantine still counts against the budget.
+    ...(stats.quarantine.count > 0 ? [] : differs(
+      "bytes of residents",
+      stats.residents.inUseBytes,
+      live.reduce((sum, { length }) => sum + length * 4, 0)
+    )),
+    ...differs("residents", stats.residents.count, live.length),
     ...breaches.map(({ detail }) => detail),
     ...differs("calls in flight", inFlight.length, 0),
     ...(isLost ? [] : [
@@ -100,7 +108,7 @@ export const account = (
       ...differs(
         "residents held",
         heldFor("resident"),
-        model.residents.filter((resident) => resident !== undefined && resident.length > 0).length
+        live.filter(({ length }) => length > 0).length
       ),
       ...differs("chunks held", heldFor("chunk"), stats.temporaryBuffer.chunkCount)
     ])
