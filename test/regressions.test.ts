@@ -262,3 +262,15 @@ onEveryForm("a runner", (form) => {
 
 /** Starts an Effect outside of every fiber, as a getter has to. */
 const start = <A, E>(effect: Effect.Effect<A, E>): Fiber.RuntimeFiber<A, E> => Effect.runFork(effect)
+
+onEveryForm("a configuration whose old chunk could not be freed because the device was lost", (form) => {
+  it.scoped("answered that a larger budget would help", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      const probe = yield* Probe.Probe
+      probe.fail({ operation: "free", purpose: "chunk", status: HostApi.Status.DeviceLost })
+      const error = yield* failsWith("DeviceFailed", runner.configure({ maxBytes: "96 KiB" }))
+      assert.deepStrictEqual([error.runner, error.operation, error.statusName], ["poisoned", "free", "DeviceLost"])
+      assert.strictEqual((yield* runner.stats).state, "poisoned")
+    }).pipe(Effect.provide(runnerOf(form))))
+})

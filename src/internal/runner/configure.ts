@@ -190,6 +190,10 @@ export const makeChunks = (
   configuration: Configuration
 ): Effect.Effect<ReadonlyArray<Chunk>, ChunkError> =>
   Effect.gen(function*() {
+    // The device may have been lost while the old chunks were given up. No budget helps then.
+    if (state.lifecycle._tag === "Poisoned") {
+      return yield* deviceFailure(state, state.lifecycle.error)
+    }
     const refusal = quarantineRefusal(state, configuration)
     if (refusal !== undefined) {
       return yield* refusal
