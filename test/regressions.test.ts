@@ -1,7 +1,8 @@
 /** Bugs that were found, each with a test that failed before it was mended and names the symptom. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, Scope, TestClock } from "effect"
-import { Arg, DeviceRunner, HostApi } from "leasehold"
+import { Effect, Exit, Fiber, Layer, Logger, Scope, TestClock } from "effect"
+import { Arg, Callable, DeviceRunner, HostApi, Simulator } from "leasehold"
+import { FaultInjection, Ledger } from "leasehold/testing"
 import { deviceOf, onEveryForm, runnerOf } from "./utils/forms.ts"
 import { gate, kernelRuns, settle, withGate } from "./utils/gated.ts"
 import { add, addInline, native, openGate } from "./utils/kernels.ts"
@@ -274,3 +275,36 @@ onEveryForm("a configuration whose old chunk could not be freed because the devi
       assert.strictEqual((yield* runner.stats).state, "poisoned")
     }).pipe(Effect.provide(runnerOf(form))))
 })
+
+it.effect("a read in a launch that was given up went on to its next call after the runner was closed", () =>
+  Effect.gen(function*() {
+    const injection = yield* FaultInjection.FaultInjection
+    const ledger = yield* Ledger.Ledger
+    const reading = Callable.make({
+      signature: { x: Arg.inout("uint8", [4]) },
+      launch: (context) => Effect.asVoid(context.read("x"))
+    })
+    const scope = yield* Scope.make()
+    const runner = yield* Scope.extend(DeviceRunner.make({ interruptDeadline: "5 seconds" }), scope)
+    const fiber = yield* Effect.fork(runner.run(reading, { x: new Uint8Array(4) }))
+    yield* Effect.repeat(Effect.yieldNow(), { until: () => Effect.map(injection.hangingCount, (count) => count === 1) })
+    yield* Fiber.interruptFork(fiber)
+    yield* settle
+    yield* TestClock.adjust("5 seconds")
+    yield* Fiber.await(fiber)
+    yield* Scope.close(scope, Exit.void)
+    const before = yield* ledger.snapshot
+    yield* injection.releaseHangs
+    yield* settle
+    const after = yield* ledger.snapshot
+    assert.deepStrictEqual([after.operationCount, after.inFlight], [before.operationCount, []])
+  }).pipe(
+    Effect.provide(
+      Ledger.layer.pipe(
+        Layer.provideMerge(
+          FaultInjection.layer([{ where: { operation: "submit", purpose: "read" }, fault: FaultInjection.hang }])
+        ),
+        Layer.provide(Simulator.layer({ totalBytes: "128 MiB", completion: "late", longCalls: "inline" }))
+      )
+    )
+  ))

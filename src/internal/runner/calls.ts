@@ -11,13 +11,23 @@ import type { RunnerState } from "./state.ts"
 
 /**
  * Makes a call and waits until it has ended, whoever interrupts. For calls whose result has to be taken in: memory that
- * was allocated and is known to nobody would be lost. On a poisoned runner no call is made.
+ * was allocated and is known to nobody would be lost. On a poisoned or closed runner no call is made.
  */
 export const call = <A>(
   state: RunnerState,
   effect: Effect.Effect<A, HostApiError>
 ): Effect.Effect<A, HostApiError> =>
-  Effect.suspend(() => state.lifecycle._tag === "Poisoned" ? Effect.fail(refusedCall(state.lifecycle.error)) : effect)
+  Effect.suspend(() => {
+    switch (state.lifecycle._tag) {
+      case "Poisoned":
+        return Effect.fail(refusedCall(state.lifecycle.error))
+      case "Closed":
+        // A poisoned runner closes without waiting for what was given up.
+        return Effect.fail(refusedCall(closedCall))
+      default:
+        return effect
+    }
+  })
     .pipe(
       Effect.tapError((error) =>
         Effect.suspend(() => {
@@ -127,7 +137,16 @@ const within = <A>(wait: Effect.Effect<A>, deadline: Duration.Duration): Effect.
 const statusOf = (exit: Exit.Exit<void, HostApiError>): number =>
   Exit.isSuccess(exit) ? Status.Ok : exit.cause._tag === "Fail" ? exit.cause.error.status : Status.DeviceLost
 
-/** What a call on a poisoned runner answers in place of the device. */
+const closedCall = {
+  operation: "close",
+  status: Status.NotReady,
+  statusName: "NotReady",
+  deviceCode: 0,
+  deviceName: "",
+  detail: "the runner is closed"
+}
+
+/** What a call on a poisoned or closed runner answers in place of the device. */
 const refusedCall = (
   cause: Pick<HostApiError, "operation" | "status" | "statusName" | "deviceCode" | "deviceName" | "detail">
 ): HostApiError => {
