@@ -42,3 +42,15 @@ export const fromResident = native(
   { kept: Arg.resident(bytes, { dims: ["n"] }), y: Arg.output(bytes, ["n"]) },
   inline
 )
+
+/** The same around scratch, which is the last in its chunk: behind it comes padding that belongs to no other slice. */
+export const revealBehind = native(
+  "test_reveal_around",
+  {
+    x: Arg.scratch(bytes, ["n"]),
+    before: Arg.scalar("int32"),
+    after: Arg.scalar("int32"),
+    y: Arg.output(bytes, ["after"])
+  },
+  inline
+)

@@ -15,6 +15,7 @@ import {
   nothing,
   reveal,
   revealAround,
+  revealBehind,
   toResident,
   writeFirst
 } from "./canaryCallables.ts"
@@ -167,7 +168,7 @@ const nothingRun: Kind = (watch, runner) =>
     watch.search("output", c)
   })
 
-/** Looks at the padding before and behind x: only where there are slices, because around a malloc there is nobody's memory. */
+/** Looks at the padding before and behind x. */
 const revealAroundRun: Kind = (watch, runner) =>
   Effect.gen(function*() {
     const { alignmentBytes } = watch
@@ -182,6 +183,18 @@ const revealAroundRun: Kind = (watch, runner) =>
     }
     watch.search("padding", y)
     watch.search("host view", x)
+  })
+
+const revealBehindRun: Kind = (watch, runner) =>
+  Effect.gen(function*() {
+    const { alignmentBytes } = watch
+    const n = watch.random.pick(sizes)
+    const y = target(watch, Math.ceil(n / alignmentBytes) * alignmentBytes - n)
+    const exit = yield* Effect.exit(runner.run(revealBehind, { before: 0, after: y.length, y }, { dims: { n } }))
+    if (watch.ended(exit)) {
+      watch.expect(isZero(y))
+    }
+    watch.search("padding", y)
   })
 
 /** Reads every slice that there is, writes all that it may, and at times is interrupted half way. */
@@ -255,10 +268,14 @@ const kinds: ReadonlyArray<Kind> = [
   writeFirstRun,
   nothingRun,
   revealAroundRun,
+  revealBehindRun,
   typeScriptRun,
   interruptedRun,
   residentRun
 ]
+
+/** Around a malloc there is nobody's memory to look at. */
+const needsSlices: ReadonlySet<Kind> = new Set([revealAroundRun, revealBehindRun])
 
 /** Another budget, another alignment, other chunks; one time in four no budget at all, so that every lease is `Free`. */
 const reconfigure = (watch: Watch, runner: DeviceRunner.Service) =>
@@ -301,7 +318,7 @@ export const canaryRuns = (
       }
       watch.next()
       const kind = watch.random.pick(kinds)
-      yield* (kind === revealAroundRun && watch.maxBytes === 0 ? revealRun : kind)(watch, runner, kept)
+      yield* (watch.maxBytes === 0 && needsSlices.has(kind) ? revealRun : kind)(watch, runner, kept)
     }
     yield* Scope.close(scope, Exit.void)
     return (yield* injection.fired).reduce((sum, { firedCount }) => sum + firedCount, 0)
