@@ -1,22 +1,8 @@
 /** Summing up a campaign: what the sweeps of all scenarios come to, and what was never hit. */
 import { Errors } from "leasehold"
-import type { FaultInjection, FaultSweep } from "leasehold/testing"
+import type { FaultSweep } from "leasehold/testing"
+import { operationKinds } from "../../src/internal/testing/operations.ts"
 import type { MutantOutcome } from "./mutants/index.ts"
-
-/** The kinds of operations that a backend has. */
-const operationKinds: ReadonlyArray<FaultInjection.OperationKind> = [
-  "memoryInfo",
-  "malloc",
-  "free",
-  "hostMalloc",
-  "hostFree",
-  "hostRegister",
-  "hostUnregister",
-  "submit",
-  "collect",
-  "loadKernel",
-  "launch"
-]
 
 /** The states in which a program can leave its runner. */
 const states: ReadonlyArray<string> = ["ready", "unconfigured", "poisoned", "closed"]
