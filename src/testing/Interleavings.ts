@@ -295,7 +295,6 @@ export const run = <A, E, R, LE, BE>(
  *
  * @example
  * ```ts
- * import * as assert from "node:assert"
  * import { Effect } from "effect"
  * import { DeviceRunner, Simulator } from "leasehold"
  * import { Interleavings } from "leasehold/testing"

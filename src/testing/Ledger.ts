@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { DeviceRunner } from "../DeviceRunner.ts"
 import * as HostApi from "../HostApi.ts"
+import { describeAllocation, renderSnapshot } from "../internal/testing/account.ts"
 import { Book } from "../internal/testing/book.ts"
 import { capture } from "../internal/testing/callSite.ts"
 import { decorate, type OperationKind } from "../internal/testing/operations.ts"
@@ -166,14 +167,7 @@ export const difference = (before: Snapshot, after: Snapshot): Difference => {
  * @since 0.1.0
  * @category combinators
  */
-export const describe = (allocation: Allocation): string => {
-  const { byteCount, memory, name, place, purpose, runId, state } = allocation
-  const owner = purpose === "tensor"
-    ? `tensor "${name}" of run ${runId}`
-    : `${purpose}${name === "" ? "" : ` "${name}"`}`
-  const quarantined = state === "quarantined" ? ", quarantined" : ""
-  return `${byteCount} B of ${memory} memory for ${owner}${quarantined}${place === undefined ? "" : `, from ${place}`}`
-}
+export const describe: (allocation: Allocation) => string = describeAllocation
 
 /**
  * A snapshot in words.
@@ -181,15 +175,7 @@ export const describe = (allocation: Allocation): string => {
  * @since 0.1.0
  * @category combinators
  */
-export const render = (snapshot: Snapshot): string =>
-  [
-    `${snapshot.deviceBytes} B of device memory and ${snapshot.hostBytes} B of host memory are held`,
-    ...snapshot.allocations.map((allocation) => `  ${describe(allocation)}`),
-    ...snapshot.inFlight.map(({ names, operation, purpose }) =>
-      `  in flight: ${operation} for ${purpose} (${names.join(", ")})`
-    ),
-    ...snapshot.breaches.map(({ detail, verdict }) => `  ${verdict}: ${detail}`)
-  ].join("\n")
+export const render: (snapshot: Snapshot) => string = renderSnapshot
 
 /**
  * Wraps a `HostApi`.

@@ -2,7 +2,7 @@
  * Cases: one way in which a program is disturbed, and the line of text that names it, by which it can be replayed.
  */
 import { Status } from "../../HostApi.ts"
-import * as FaultInjection from "../../testing/FaultInjection.ts"
+import type { Fault, Rule } from "../../testing/FaultInjection.ts"
 import { isRelease, type OperationKind, operationKinds } from "./operations.ts"
 
 /** How the seam is offered to the program. */
@@ -96,24 +96,24 @@ const refusals: Partial<Record<OperationKind, number>> = {
   loadKernel: Status.LibraryNotLoaded
 }
 
-const faultOf = (point: FaultPoint): FaultInjection.Fault => {
+const faultOf = (point: FaultPoint): Fault => {
   switch (point.kind) {
     case "error":
-      return FaultInjection.fail(refusals[point.target] ?? Status.InvalidArgument)
+      return { _tag: "Fail", status: refusals[point.target] ?? Status.InvalidArgument }
     case "outOfMemory":
-      return FaultInjection.outOfMemory
+      return { _tag: "Fail", status: Status.OutOfMemory }
     case "deviceLost":
-      return FaultInjection.deviceLost
+      return { _tag: "Fail", status: Status.DeviceLost }
     case "defect":
-      return FaultInjection.defect()
+      return { _tag: "Defect", defect: new Error("injected defect") }
     case "hang":
-      return FaultInjection.hang
+      return { _tag: "Hang" }
     default:
-      return FaultInjection.lie(point.timing === "before" ? "nothing" : "half")
+      return { _tag: "Lie", done: point.timing === "before" ? "nothing" : "half" }
   }
 }
 
-export const ruleOf = (point: FaultPoint): FaultInjection.Rule => ({
+export const ruleOf = (point: FaultPoint): Rule => ({
   where: { index: point.operation },
   fault: faultOf(point),
   when: point.timing,

@@ -1,7 +1,7 @@
 /**
  * What an exploration says: the sentence of one that passed, and the page of one that did not.
  */
-import { describe, render as renderLedger } from "../../testing/Ledger.ts"
+import { describeAllocation, renderSnapshot } from "./account.ts"
 import type { RaceFailure, Tally } from "./interleave.ts"
 import type { Recorder, TaskRecord } from "./recorder.ts"
 import { count, ending } from "./report.ts"
@@ -50,8 +50,8 @@ export const page = (
     `  found by: ${found}`,
     ...(smallest === found ? [] : [`  shortest: ${smallest}`]),
     `  program ended: ${ending(trial.exit)}`,
-    ...trial.leftOpen.map((allocation) => `  left open: ${describe(allocation)}`),
-    `  account:  ${renderLedger(trial.ledger).split("\n").join("\n            ")}`,
+    ...trial.leftOpen.map((allocation) => `  left open: ${describeAllocation(allocation)}`),
+    `  account:  ${renderSnapshot(trial.ledger).split("\n").join("\n            ")}`,
     `  last tasks, in the order of time:`,
     ...recorder.tasks.map((task) => `    ${taskLine(recorder, task)}`),
     `  replay:   Interleavings.assertClean(program, { ...options, only: "${smallest}" })`

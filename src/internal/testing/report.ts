@@ -3,7 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
-import { describe, render as renderLedger } from "../../testing/Ledger.ts"
+import { describeAllocation, renderSnapshot } from "./account.ts"
 import { describeOperation } from "./book.ts"
 import { type FaultPoint, format } from "./cases.ts"
 import type { Failure, Tally } from "./sweep.ts"
@@ -93,7 +93,7 @@ export const page = (
   const { finding, trial } = failure
   const others = failure.count > 1 ? ` (and ${count(failure.count - 1, "other case")} alike)` : ""
   // What the sentence above says already is not said again.
-  const leftOpen = trial.leftOpen.map(describe).filter((allocation) => !finding.detail.includes(allocation))
+  const leftOpen = trial.leftOpen.map(describeAllocation).filter((allocation) => !finding.detail.includes(allocation))
   return [
     `${finding.verdict}: ${finding.detail}${others}`,
     ...[
@@ -101,7 +101,7 @@ export const page = (
       ...disturbance(failure).map((line) => ["case", line]),
       ["ended", ending(trial.exit)],
       ...leftOpen.map((allocation) => ["left open", allocation]),
-      ["in the end", renderLedger(trial.ledger).split("\n").join(`\n${" ".repeat(labelWidth)}`)],
+      ["in the end", renderSnapshot(trial.ledger).split("\n").join(`\n${" ".repeat(labelWidth)}`)],
       ["replay", `FaultSweep.assertClean(${header.program}, { ...options, only: "${format(failure.case)}" })`]
     ].map(([label, line]) => `  ${`${label}:`.padEnd(labelWidth - 2)}${line}`)
   ].join("\n")

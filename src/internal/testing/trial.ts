@@ -14,12 +14,13 @@ import type { DevicePtr } from "../../DevicePtr.ts"
 import { DeviceRunner, type Service as Runner } from "../../DeviceRunner.ts"
 import { HostApi, type Origin, type Purpose, type Service as HostApiService } from "../../HostApi.ts"
 import type { RunnerStats } from "../../RunnerStats.ts"
-import * as FaultInjection from "../../testing/FaultInjection.ts"
+import type { Rule } from "../../testing/FaultInjection.ts"
 import type { Allocation, Snapshot } from "../../testing/Ledger.ts"
 import { Book } from "./book.ts"
 import { capture, isInRunner } from "./callSite.ts"
 import { type Case, ruleOf } from "./cases.ts"
 import { explore, type Explorer, type Strategy } from "./explorer.ts"
+import { type Controls, inject } from "./injector.ts"
 import { decorate, type Operation } from "./operations.ts"
 import { check, type Usability } from "./usability.ts"
 import { type Observations, Watch } from "./watchedRunner.ts"
@@ -82,6 +83,9 @@ const leastMaxStepCount = 20_000
 /** So many steps, about a second, may the clean program itself take. */
 const cleanMaxStepCount = 1_000_000
 
+/** What makes every call take its time. */
+const slowness: Rule = { fault: { _tag: "None" }, often: "always", delay: "1 millis", isOptional: true }
+
 /** Runs a subject under a case. */
 export const run = <A, E, R, LE>(
   api: HostApiService,
@@ -100,15 +104,13 @@ export const run = <A, E, R, LE>(
     const { clean, case: { faults, form } } = options
     const rules = faults.map(ruleOf)
     const outside = new OutsideCalls(options.onOperation)
-    const injected = yield* Effect.provideService(
-      FaultInjection.make(form === "delayed" ? [...rules, FaultInjection.delayed("1 millis")] : rules),
-      HostApi,
-      decorate(api, outside)
+    const { controls: injection, hostApi: injected } = yield* inject(
+      decorate(api, outside),
+      form === "delayed" ? [...rules, slowness] : rules
     )
-    const injection = Context.get(injected, FaultInjection.FaultInjection)
     const steps: Array<Step> = []
     const book = new Book(() => steps.length)
-    const decorated = decorate(Context.get(injected, HostApi), book)
+    const decorated = decorate(injected, book)
     const session = new Session(
       subject,
       injection,
@@ -190,7 +192,7 @@ const programPurposes: ReadonlySet<Purpose> = new Set(["tensor", "resident", "ho
 class Session<A, E, R, LE> {
   readonly watch = new Watch()
   readonly #subject: Subject<A, E, R, LE>
-  readonly #injection: FaultInjection.Service
+  readonly #injection: Controls
   readonly #book: Book
   readonly #api: HostApiService
   runner: Runner | undefined
@@ -201,7 +203,7 @@ class Session<A, E, R, LE> {
   leftOpen: ReadonlyArray<Allocation> = []
   leftActiveCount = 0
 
-  constructor(subject: Subject<A, E, R, LE>, injection: FaultInjection.Service, book: Book, api: HostApiService) {
+  constructor(subject: Subject<A, E, R, LE>, injection: Controls, book: Book, api: HostApiService) {
     this.#subject = subject
     this.#injection = injection
     this.#book = book

@@ -3,7 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
-import { describe } from "../../testing/Ledger.ts"
+import { describeAllocation } from "./account.ts"
 import { describeOperation } from "./book.ts"
 import { type Case, type FaultPoint, mustBeReported } from "./cases.ts"
 import type { Trial } from "./trial.ts"
@@ -147,12 +147,12 @@ const leaked = (trial: Trial): ReadonlyArray<Finding> => {
     ...found(
       leftOpen.length > 0,
       "Leaked",
-      () => `still held when the program had ended: ${leftOpen.map(describe).join("; ")}`
+      () => `still held when the program had ended: ${leftOpen.map(describeAllocation).join("; ")}`
     ),
     ...found(
       held.length > 0,
       "Leaked",
-      () => `still held after everything has closed: ${held.map(describe).join("; ")}`
+      () => `still held after everything has closed: ${held.map(describeAllocation).join("; ")}`
     )
   ]
 }
