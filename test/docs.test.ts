@@ -15,12 +15,13 @@ import {
   Simulator,
   TemporaryBuffer
 } from "leasehold"
-import { FaultInjection, FaultSweep, Ledger } from "leasehold/testing"
+import { FaultInjection, FaultSweep, Interleavings, Ledger } from "leasehold/testing"
 import { execFile, execFileSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { format, parse } from "../src/internal/testing/schedules.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const read = (path: string): string => readFileSync(join(root, path), "utf8")
@@ -339,8 +340,25 @@ describe("docs/reference/testing.md", () => {
     return literals
   }
 
+  /** The literals of a union that the source exports. */
+  const unionOf = (path: string, name: string): ReadonlyArray<string> => {
+    const [, union = ""] = new RegExp(`^export type ${name} = (.*)$`, "m").exec(read(path)) ?? []
+    const literals = [...union.matchAll(/"(\w+)"/g)].map(([, literal]) => literal!)
+    assert.isNotEmpty(literals, `${path}: ${name}`)
+    return literals
+  }
+
+  /** The verdicts that the comment of a module's type explains. */
+  const explainedVerdicts = (module: string): ReadonlyArray<string> => {
+    const comments = [...sourceOf(module).matchAll(/\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*(?:export type )?Verdict\b/g)]
+    assert.strictEqual(comments.length, 1, `${module}.Verdict`)
+    return [...comments[0]![0].matchAll(/^ *\* - ([^:]*):/gm)].flatMap(([, names = ""]) =>
+      [...names.matchAll(/`(\w+)`/g)].map(([, name]) => name!)
+    )
+  }
+
   it("lists the modules, and every export of each", () => {
-    assert.isAtLeast(modules.length, 3)
+    assert.isAtLeast(modules.length, 4)
     for (const module of modules) {
       assert.isAbove(rowOf(read(page), module)[1]!.length, 10, module)
       const source = sourceOf(module)
@@ -363,6 +381,10 @@ describe("docs/reference/testing.md", () => {
     ["## Options", () => membersOf("FaultSweep", "Options")],
     ["## FaultSweep.Report", () => membersOf("FaultSweep", "Report")],
     ["## Verdicts", () => literalsOf("src/internal/testing/verdicts.ts", "verdicts")],
+    ["## Interleavings.Options", () => membersOf("Interleavings", "Options")],
+    ["## Interleavings.Report", () => membersOf("Interleavings", "Report")],
+    ["## Interleavings.Verdicts", () => explainedVerdicts("Interleavings")],
+    ["## Strategies", () => unionOf("src/testing/Interleavings.ts", "Strategy")],
     ["## Operations", () => literalsOf("src/internal/testing/operations.ts", "operationKinds")],
     [
       "## Cases",
@@ -376,22 +398,59 @@ describe("docs/reference/testing.md", () => {
   }
 
   it("says of each verdict what it means and what to do", () => {
-    for (const [verdict = "", meaning = "", advice = ""] of rowsOf(sectionOf(page, "## Verdicts")).slice(1)) {
-      assert.isAbove(meaning.length, 10, verdict)
-      assert.isAbove(advice.length, 10, verdict)
+    for (const heading of ["## Verdicts", "## Interleavings.Verdicts"]) {
+      for (const [verdict = "", meaning = "", advice = ""] of rowsOf(sectionOf(page, heading)).slice(1)) {
+        assert.isAbove(meaning.length, 10, verdict)
+        assert.isAbove(advice.length, 10, verdict)
+      }
     }
   })
 
-  it("states the defaults that the source has", () => {
-    const defaults = [...sourceOf("FaultSweep").matchAll(/options\.(\w+) \?\? ("[^"]*"|\[[^\]]*\]|[\d_]+|true|false)/g)]
-    assert.isAtLeast(defaults.length, 9)
-    for (const [, name = "", value = ""] of defaults.filter(([, name]) => name !== "smaller")) {
-      assert.strictEqual(rowOf(sectionOf(page, "## Options"), name)[1], value, name)
+  it("explains every verdict that only schedules have", () => {
+    for (const verdict of unionOf("src/internal/testing/raceVerdicts.ts", "RaceVerdict")) {
+      assert.include(namesIn(sectionOf(page, "## Interleavings.Verdicts")), verdict)
     }
   })
+
+  it("names schedules as they are read", () => {
+    const examples = cellsOf(sectionOf(page, "## Schedules")).slice(1).map(([, example = ""]) => example.slice(1, -1))
+    assert.isNotEmpty(examples)
+    for (const example of examples) {
+      const schedule = parse(example)
+      assert.isDefined(schedule, example)
+      assert.strictEqual(format(schedule), example)
+    }
+  })
+
+  const sectionsOfOptions = [["FaultSweep", "## Options", 9], [
+    "Interleavings",
+    "## Interleavings.Options",
+    11
+  ]] as const
+  for (const [module, heading, leastCount] of sectionsOfOptions) {
+    it(`states the defaults that the source of ${module} has`, () => {
+      const source = sourceOf(module)
+      const [, taken = ""] = /const \{ ([^}]*) \} = options$/m.exec(source) ?? []
+      const defaults = [
+        ...source.matchAll(/options\.(\w+) \?\? ("[^"]*"|\[[^\]]*\]|[\d_.]+|true|false)/g),
+        ...taken.matchAll(/(\w+) = ([\d_.]+)/g)
+      ].filter(([, name]) => name !== "smaller")
+      assert.isAtLeast(defaults.length, leastCount)
+      for (const [, name = "", value = ""] of defaults) {
+        assert.strictEqual(rowOf(sectionOf(page, heading), name)[1], value, name)
+      }
+    })
+  }
 
   it("names the fields of each error", () => {
-    for (const error of [FaultInjection.NeverFired, Ledger.NotEmpty, FaultSweep.SweepFailed]) {
+    for (
+      const error of [
+        FaultInjection.NeverFired,
+        Ledger.NotEmpty,
+        FaultSweep.SweepFailed,
+        Interleavings.InterleavingsFailed
+      ]
+    ) {
       const fields = Object.keys(error.fields).filter((field) => field !== "_tag")
       const cell = cellsOf(sectionOf(page, "## Errors")).find(([first]) => first === `\`${error.name}\``)?.[1] ?? ""
       assert.sameMembers([...cell.matchAll(/`(\w+)`/g)].map(([, field]) => field!), fields, error.name)
