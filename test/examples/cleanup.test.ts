@@ -1,9 +1,9 @@
 /** The snippets of docs/how-to/test-your-cleanup.md, on the programs of the failure drill. */
 // #region imports
 import { assert, it } from "@effect/vitest"
-import { Cause, Effect, Layer } from "effect"
+import { Cause, Effect, Exit, Layer } from "effect"
 import { DeviceRunner, Simulator } from "leasehold"
-import { FaultInjection, FaultSweep, Ledger } from "leasehold/testing"
+import { FaultInjection, FaultSweep, Interleavings, Ledger } from "leasehold/testing"
 // #endregion
 import * as Broken from "../../examples/failure-drill/broken.ts"
 import { decode } from "../../examples/failure-drill/mended.ts"
@@ -88,3 +88,47 @@ it.effect("where a step of the broken decode fails, the ledger names the tensor 
       /108 B of device memory for resident "float32 \[27\]", from examples\/failure-drill\/broken\.ts:/
     )
   }))
+
+// #region race
+/** A client of a server that has one runner and no queue. */
+const client = (prompt: string) =>
+  decode(prompt, 2).pipe(Effect.catchTag("RunAlreadyActive", () => Effect.succeed("busy")))
+
+const clients = Interleavings.together({ first: client("a"), second: client("b") })
+
+it.effect(
+  "of two clients at once one is served, whoever comes first",
+  () =>
+    Interleavings.assertClean(clients, {
+      ...options,
+      accepts: (exit) => Exit.isSuccess(exit) && Object.values(exit.value).some((text) => text !== "busy"),
+      scheduleCount: 100
+    }),
+  60_000
+)
+// #endregion
+
+// #region race-replay
+it.effect("two clients give everything back in the schedule that found the leak", () =>
+  Interleavings.assertClean(clients, { ...options, only: "immediate random=1,0,0.05" }))
+// #endregion
+
+const brokenClient = (prompt: string) =>
+  Broken.decode(prompt, 2).pipe(Effect.catchTag("RunAlreadyActive", () => Effect.succeed("busy")))
+
+it.effect(
+  "the broken decode leaks in the same schedule, where one of two clients is refused",
+  () =>
+    Effect.gen(function*() {
+      const race = Interleavings.together({ first: brokenClient("a"), second: brokenClient("b") })
+      const { failures } = yield* Interleavings.run(race, { ...options, only: "immediate random=1,0,0.05" })
+      assert.deepStrictEqual(failures.map(({ verdict }) => verdict), ["Leaked"])
+      assert.match(failures[0]!.detail, /resident "float32 \[27\]", from examples\/failure-drill\/broken\.ts:/)
+      // With fewer choices than were drawn, and by that name again.
+      const { schedule } = failures[0]!
+      assert.match(schedule, /^immediate (?:step|task)=/)
+      const again = yield* Interleavings.run(race, { ...options, only: schedule })
+      assert.deepStrictEqual(again.failures.map(({ verdict }) => verdict), ["Leaked"])
+    }),
+  60_000
+)
