@@ -22,6 +22,9 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { format, parse } from "../src/internal/testing/schedules.ts"
+import { rows as badInputs } from "./badInputs/rows.ts"
+import { mutants } from "./faults/mutants/index.ts"
+import { allScenarios, missingScenarios, scenarios } from "./faults/scenarios/index.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const read = (path: string): string => readFileSync(join(root, path), "utf8")
@@ -477,11 +480,36 @@ describe("docs/reference/reliability.md", () => {
     }
   })
 
+  it("counts the scenarios, the mutants and the rows that do not apply as they are", () => {
+    const section = sectionOf(page, "## Programme")
+    assert.include(section, `The\nother ${24 - missingScenarios.length}, and`)
+    assert.include(section, `the ${scenarios.length} scenarios that are swept at each change`)
+    assert.strictEqual(allScenarios.length - scenarios.length, 11, "the long tests add eleven")
+    assert.match(rowOf(section, "T22")[2]!, new RegExp(`^${mutants.length} mistakes`))
+    assert.strictEqual(
+      badInputs.filter(({ doesNotApply }) => doesNotApply !== undefined).length,
+      10,
+      "ten do not apply"
+    )
+    for (const name of missingScenarios) {
+      assert.include(section, `"${name}"`)
+    }
+  })
+
   it("has every part of the programme once: built and with its place, or not built and with a reason", () => {
     const rows = rowsOf(sectionOf(page, "## Programme")).filter(([number]) => /^T\d+$/.test(number!))
+    const { scripts } = JSON.parse(read("package.json"))
     assert.sameMembers(rows.map(([number]) => number!), Array.from({ length: 28 }, (_, index) => `T${index + 1}`))
     for (const [number, , ...rest] of rows) {
-      assert.isTrue(rest.length === 3 ? rest[2]!.startsWith("npm ") : rest[0]!.length > 10, number)
+      if (rest.length === 1) {
+        assert.isAbove(rest[0]!.length, 10, number)
+      } else {
+        const [, place = "", command = ""] = rest
+        assert.match(place, /^\[[^\]]+\]\(\.\.\/\.\.\/[^)]+\)$/, `${number} links to where it is`)
+        const script = /^npm (?:run )?(\S+)$/.exec(command)?.[1] ?? ""
+        assert.property(scripts, script, number)
+        assert.include(read(".ci/run"), command, `${number} is run at each change`)
+      }
     }
   })
 })
