@@ -18,7 +18,15 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { HostApi, type Service as HostApiService } from "../HostApi.ts"
-import { type Case, type FaultKind, type Form, format, parse, type Persistence } from "../internal/testing/cases.ts"
+import {
+  applies,
+  type Case,
+  type FaultKind,
+  type Form,
+  format,
+  parse,
+  type Persistence
+} from "../internal/testing/cases.ts"
 import * as Pages from "../internal/testing/report.ts"
 import { shrink } from "../internal/testing/shrink.ts"
 import * as Sweep from "../internal/testing/sweep.ts"
@@ -105,8 +113,9 @@ export interface Options<R, LE, BE> {
    * - `"reachable"`: wherever a fiber waits or yields anyway.
    *
    * Not everything was made for the first. Operators of Effect 3 that run several fibers at once (`all` with
-   * `concurrency`, `race`) never end where they are interrupted at some of their own steps, and the sweep says `Stuck`.
-   * For programs with such parts take `["runner", "reachable"]`.
+   * `concurrency`, `race`), and layers that are merged (`Layer.merge`, `mergeAll`, `provideMerge`) while they are built, do
+   * not stand an interruption at each of their own steps: the sweep says `Stuck` or `Leaked`. For programs with such parts
+   * take `["runner", "reachable"]`.
    */
   readonly interruptions?: ReadonlyArray<Interruptions> | undefined
   /**
@@ -219,9 +228,16 @@ export const run = <A, E, R, LE, BE>(
     const backend = yield* Layer.build(options.backend)
     const api = Context.get(backend, HostApi)
     const plan = planOf(options)
+    const mistake = mistakeIn(plan) ??
+      (formsOf(options, api).length === 0 ? "forms: the backend has none of them" : undefined)
+    if (mistake !== undefined) {
+      return yield* Effect.dieMessage(`a sweep that tries nothing proves nothing: ${mistake}`)
+    }
     const tally = Sweep.emptyTally()
     const only = options.only === undefined ? undefined : parse(options.only)
-    if (options.only !== undefined && only === undefined) {
+    const isNonsense = only?.faults.some(({ kind, target, timing }) => !applies(target, only.form, kind, timing)) ??
+      false
+    if (options.only !== undefined && (only === undefined || isNonsense)) {
       return yield* Effect.dieMessage(`"${options.only}" is not a case as a report names it`)
     }
     const subject = subjectOf(program, options)
@@ -301,13 +317,31 @@ const planOf = <R, LE, BE>(options: Options<R, LE, BE>): Sweep.Plan => ({
   maxCaseCount: options.maxCaseCount ?? 50_000
 })
 
+const isShare = (value: number): boolean => value >= 0 && value <= 1
+
+/** What keeps a plan from trying anything, or makes no sense. */
+const mistakeIn = (plan: Sweep.Plan): string | undefined => {
+  const { faultPairs, faults, interruptedFaults, interruptions, maxCaseCount, persistences } = plan
+  if (!Number.isSafeInteger(maxCaseCount) || maxCaseCount < 1) {
+    return "maxCaseCount should be a whole number from 1"
+  }
+  if (!isShare(interruptedFaults) || !isShare(faultPairs)) {
+    return "interruptedFaults and faultPairs should be shares from 0 to 1"
+  }
+  return (faults.length === 0 || persistences.length === 0) && interruptions.length === 0
+    ? "there are neither faults nor interruptions"
+    : undefined
+}
+
 const permitsOf = <R, LE, BE>(options: Options<R, LE, BE>): Sweep.Permits => ({
   mayRecover: options.mayRecover ?? false,
   mayFail: options.mayFail ?? false
 })
 
 const formsOf = <R, LE, BE>(options: Options<R, LE, BE>, api: HostApiService): ReadonlyArray<Form> =>
-  (options.forms ?? ["immediate", "effects"]).filter((form) => form !== "immediate" || api.immediate !== undefined)
+  [...new Set<Form>(options.forms ?? ["immediate", "effects"])].filter((form) =>
+    form !== "immediate" || api.immediate !== undefined
+  )
 
 const subjectOf = <A, E, R, LE, BE>(
   program: Effect.Effect<A, E, R | HostApi | Scope.Scope>,

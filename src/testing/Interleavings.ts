@@ -274,7 +274,9 @@ export const run = <A, E, R, LE, BE>(
       plan: planOf(options),
       tally: Interleave.emptyTally()
     }
-    for (const form of only === undefined ? formsOf(options, api) : [only.form]) {
+    const forms = only === undefined ? formsOf(options, api) : [only.form]
+    assert(forms.length > 0, "the backend has one of the forms")
+    for (const form of forms) {
       const { findings, seen } = yield* Interleave.baseline(racing, form)
       const schedule: Schedule = { form, turns: Interleave.undisturbed }
       for (const finding of findings) {
@@ -361,20 +363,29 @@ const strategiesOf = <A, E, R, LE, BE>(options: Options<A, E, R, LE, BE>): Reado
   new Set(options.strategies ?? ["random", "pct"])
 
 const planOf = <A, E, R, LE, BE>(options: Options<A, E, R, LE, BE>): Interleave.Plan => {
-  const { accepts, depth = 3, preemptions = 2, scheduleCount = 400 } = options
+  const { accepts, depth = 3, preemptions = 2, scheduleCount = 400, yieldProbability = 0.05 } = options
   assert(Number.isInteger(preemptions) && preemptions >= 0 && preemptions <= 3, "preemptions is 0, 1, 2 or 3")
   assert(Number.isInteger(depth) && depth >= 1, "depth is a whole number of at least 1")
+  const maxFailureCount = options.maxFailureCount ?? 1
+  const maxScheduleCount = options.maxScheduleCount ?? 50_000
+  const isCount = (count: number): boolean => Number.isSafeInteger(count) && count >= 1
+  assert(
+    isCount(scheduleCount) && isCount(maxScheduleCount) && isCount(maxFailureCount),
+    "scheduleCount, maxScheduleCount and maxFailureCount are whole numbers from 1"
+  )
+  assert(yieldProbability >= 0 && yieldProbability <= 1, "yieldProbability is from 0 to 1")
   const strategies = strategiesOf(options)
+  assert(strategies.size > 0, "there is a strategy")
   const pctCount = !strategies.has("pct") ? 0 : strategies.has("random") ? Math.floor(scheduleCount / 4) : scheduleCount
   return {
     seed: options.seed ?? 1,
     randomCount: strategies.has("random") ? scheduleCount - pctCount : 0,
     pctCount,
-    maxScheduleCount: options.maxScheduleCount ?? 50_000,
-    yieldProbability: options.yieldProbability ?? 0.05,
+    maxScheduleCount: maxScheduleCount,
+    yieldProbability: yieldProbability,
     depth,
     preemptions,
-    maxFailureCount: options.maxFailureCount ?? 1,
+    maxFailureCount: maxFailureCount,
     comparesOutputs: options.comparesOutputs ?? false,
     // A trial has forgotten the types of the program that it ran, which is the one given here.
     accepts: accepts as Interleave.Plan["accepts"]

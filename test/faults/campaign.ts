@@ -3,6 +3,7 @@ import { Errors } from "leasehold"
 import type { FaultSweep } from "leasehold/testing"
 import { operationKinds } from "../../src/internal/testing/operations.ts"
 import type { MutantOutcome } from "./mutants/index.ts"
+import { allScenarios as scenarios } from "./scenarios/index.ts"
 
 /** The states in which a program can leave its runner. */
 const states: ReadonlyArray<string> = ["ready", "unconfigured", "poisoned", "closed"]
@@ -52,9 +53,16 @@ export const summarize = (
     invariantsBroken: found("InvariantBroken"),
     nondeterministic: found("Nondeterministic"),
     stuck: found("Stuck"),
+    failsUndisturbed: found("FailsUndisturbed"),
     mutantsPlanted: mutants.length,
     mutantsKilled: mutants.filter(({ killed }) => killed).length,
+    /** Killed by what the undisturbed program showed already, to the kit's own verdicts or to a scenario's own eye. */
+    mutantsKilledUndisturbed: mutants.filter(({ case: found, killed }) => killed && !/[= ]/.test(found)).length,
     pointCoverage: sum((report) => report.coveredCount) / sum((report) => report.pointCount),
+    /** Scenarios that are interrupted within the runner's methods and where fibers wait, and not at every step. */
+    partlyInterrupted: scenarios.filter(({ name, isPartlyInterrupted }) =>
+      isPartlyInterrupted && reports.some((report) => report.name === name)
+    ).map(({ name }) => name),
     missingOperations: missingOf(operationKinds, reports, (report) => report.operationKinds),
     missingErrors: missingOf(errorClasses, reports, (report) => report.errorTags),
     missingStates: missingOf(states, reports, (report) => report.states),

@@ -1,9 +1,9 @@
 /**
  * The campaign: Leasehold's own scenarios under its testing kit.
  *
- *     npm run faults                                  every scenario and every mutant, with a line for each
+ *     npm run faults                                  the scenarios of each change and every mutant, with a line for each
  *     npm run faults -- --json                        the same, and one line of JSON at the end
- *     npm run faults -- --long                        with faults that strike every other time, and ten times the pairs
+ *     npm run faults -- --long                        all scenarios, faults that strike every other time, ten times the pairs
  *     npm run faults -- --scenario "free leases"      one scenario
  *     npm run faults -- --scenario "free leases" --case "immediate operation=3,launch,error,after,once"
  *

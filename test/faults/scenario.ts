@@ -31,6 +31,8 @@ export interface Sweeping {
 
 export interface Scenario {
   readonly name: string
+  /** Whether it is not interrupted at every step, because parts of it do not stand that. */
+  readonly isPartlyInterrupted: boolean
   readonly sweep: (sweeping: Sweeping) => Effect.Effect<FaultSweep.Report, BackendError>
 }
 
@@ -76,6 +78,7 @@ export const scenarioWith = <R, LE>(
   layer: (options: RunnerOptions.RunnerOptions) => Layer.Layer<R, LE, HostApi.HostApi>
 ): Scenario => ({
   name: description.name,
+  isPartlyInterrupted: description.interruptions !== undefined,
   sweep: ({ backend = simulator, faults, forms, interruptions, maxBytes, ...options }) =>
     FaultSweep.run(description.program, {
       name: description.name,

@@ -144,7 +144,6 @@ describe("what is tried", () => {
       assert.strictEqual(yield* faultsOf(["error", "deviceLost", "defect", "outOfMemory", "hang"]), 5 * 4)
       // An allocation can be half done and a release be left out.
       assert.strictEqual(yield* faultsOf(["lie"]), 2)
-      assert.strictEqual(yield* faultsOf([]), 0)
       assert.strictEqual((yield* counts({ persistences: ["once", "always"] }))[0], 2 * 22)
       // A plain function cannot hang.
       assert.strictEqual((yield* counts({ forms: ["immediate"], faults: ["hang"] }))[0], 0)
@@ -198,6 +197,43 @@ describe("what is tried", () => {
         interruptedFaults: 1
       })
       assert.include(FaultSweep.summary(report), ` pair${report.pairCases === 1 ? "" : "s"}: clean`)
+    }))
+})
+
+describe("what proves nothing", () => {
+  it.effect("is refused: no forms, no cases, no faults and no interruptions, shares that are none", () =>
+    Effect.gen(function*() {
+      const nothing: ReadonlyArray<Changes> = [
+        { forms: [] },
+        { maxCaseCount: 0 },
+        { maxCaseCount: Number.NaN },
+        { faults: [], interruptions: [] },
+        { persistences: [], interruptions: [] },
+        { interruptedFaults: Number.NaN },
+        { faultPairs: 2 }
+      ]
+      for (const options of nothing) {
+        const exit = yield* Effect.exit(FaultSweep.assertClean(borrowed, { ...bare, ...few, ...options }))
+        assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause), JSON.stringify(options))
+      }
+    }))
+
+  it.effect("is a replay whose step or operation does not come any more", () =>
+    Effect.gen(function*() {
+      for (
+        const only of [
+          "effects step=5000,root,every",
+          "effects step=600,root,reachable",
+          "effects operation=0,malloc,error,before,once step=5000,root,every",
+          "effects operation=0,submit,error,before,once"
+        ]
+      ) {
+        assert.deepStrictEqual(
+          verdictsOf(yield* FaultSweep.run(borrowed, { ...bare, only })),
+          ["Nondeterministic"],
+          only
+        )
+      }
     }))
 })
 

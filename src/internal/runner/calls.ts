@@ -11,23 +11,13 @@ import type { RunnerState } from "./state.ts"
 
 /**
  * Makes a call and waits until it has ended, whoever interrupts. For calls whose result has to be taken in: memory that
- * was allocated and is known to nobody would be lost. On a poisoned or closed runner no call is made.
+ * was allocated and is known to nobody would be lost. On a poisoned runner no call is made.
  */
 export const call = <A>(
   state: RunnerState,
   effect: Effect.Effect<A, HostApiError>
 ): Effect.Effect<A, HostApiError> =>
-  Effect.suspend(() => {
-    switch (state.lifecycle._tag) {
-      case "Poisoned":
-        return Effect.fail(refusedCall(state.lifecycle.error))
-      case "Closed":
-        // A poisoned runner closes without waiting for what was given up.
-        return Effect.fail(refusedCall(closedCall))
-      default:
-        return effect
-    }
-  })
+  Effect.suspend(() => state.lifecycle._tag === "Poisoned" ? Effect.fail(refusedCall(state.lifecycle.error)) : effect)
     .pipe(
       Effect.tapError((error) =>
         Effect.suspend(() => {
@@ -37,6 +27,16 @@ export const call = <A>(
       ),
       Effect.uninterruptible
     )
+
+/**
+ * Makes a later call of what began on an open runner. Whoever waited may have given up meanwhile: a poisoned runner closes
+ * without waiting for what was given up, and then no call is made.
+ */
+export const laterCall = <A>(
+  state: RunnerState,
+  effect: Effect.Effect<A, HostApiError>
+): Effect.Effect<A, HostApiError> =>
+  Effect.suspend(() => state.lifecycle._tag === "Closed" ? Effect.fail(refusedCall(closedCall)) : call(state, effect))
 
 /**
  * Makes a call on behalf of a run. Where an interrupt deadline is set, an interruption waits that long at most: then the

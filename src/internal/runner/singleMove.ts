@@ -7,7 +7,7 @@ import { InvalidArgument } from "../../Errors.ts"
 import { type HostApiError, mayHaveMoved, type Origin, type Purpose, type Transfers } from "../../HostApi.ts"
 import { TransferKind, TransferTable } from "../core/transferTable.ts"
 import { isResizable, viewBuffer, viewByteLength } from "../hostViews.ts"
-import { call } from "./calls.ts"
+import { laterCall } from "./calls.ts"
 import type { RunnerState } from "./state.ts"
 
 export interface SingleMove {
@@ -64,8 +64,7 @@ export const moveBytes = (state: RunnerState, move: SingleMove): Effect.Effect<v
       ? state.hostApi.submit("in", stagedTable(state, move, "in"), { ...origin, names: [move.name, move.name] })
       : Effect.zipRight(
         state.hostApi.submit("out", stagedTable(state, move, "out"), origin),
-        // Whoever waited may have given up meanwhile, and the runner be poisoned or closed: the device is asked no more.
-        call(state, Effect.suspend(() => state.hostApi.collect(stagedTable(state, move, "collect"), origin)))
+        laterCall(state, Effect.suspend(() => state.hostApi.collect(stagedTable(state, move, "collect"), origin)))
       )
   }).pipe(Effect.tap(() => Effect.sync(() => countMove(state, move, inwards))))
 }

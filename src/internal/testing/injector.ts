@@ -210,7 +210,7 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
   let lastInjected: HostApi.HostApiError | undefined
 
   const performed = <A>(operation: Operation, call: Effect.Effect<A, HostApi.HostApiError>) =>
-    Effect.tap(call, () => Effect.sync(() => orphans.released(operation)))
+    Effect.tap(call, () => Effect.sync(() => orphans.note(operation)))
 
   /** What an operation comes to that is hit by a fault. */
   const faulty = <A>(
@@ -233,7 +233,10 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
         const failure = fault._tag === "Fail"
           ? Effect.suspend(() => Effect.fail(injectedError(operation.kind, fault.status)))
           : Effect.die(fault.defect)
-        const hidden = Effect.sync(() => hide(operation, when))
+        const hidden = Effect.sync(() => {
+          hide(operation, when)
+          lose(rule)
+        })
         return when === "before" ? Effect.zipRight(hidden, failure) : Effect.matchEffect(performed(operation, call), {
           onSuccess: () => Effect.zipRight(hidden, failure),
           onFailure: (own) => HostApi.isSticky(own.status) ? Effect.fail(own) : failure
@@ -249,6 +252,13 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
     }
   }
 
+  /** A program forgets what it has on a device that it takes for lost. The device is not. */
+  const lose = (rule: Rule): void => {
+    if (rule.fault._tag === "Fail" && HostApi.isSticky(rule.fault.status)) {
+      orphans.addAll()
+    }
+  }
+
   const liar = <A>(
     operation: Operation,
     done: "nothing" | "half",
@@ -258,8 +268,8 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
     if (isAnswering(operation.kind)) {
       return variants.half?.() ?? call
     }
-    if (done === "half" && variants.half !== undefined) {
-      return variants.half()
+    if (done === "half") {
+      return variants.half?.() ?? call
     }
     // Operations that may be left out answer nothing.
     return Effect.sync(() => hide(operation, "before") as A)
@@ -277,6 +287,7 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
         if (status === HostApi.Status.Ok) {
           hide(operation, when)
         }
+        lose(rule)
         if (fault._tag === "Defect") {
           throw fault.defect
         }
@@ -284,7 +295,7 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
         return fault.status
       }
       case "Lie":
-        if (isAnswering(operation.kind) || (fault.done === "half" && variants.half !== undefined)) {
+        if (isAnswering(operation.kind) || fault.done === "half") {
           return variants.half?.() ?? call()
         }
         hide(operation, "before")
@@ -310,7 +321,7 @@ const interceptor = (injector: Injector, orphans: Orphans): Interceptor => {
       const performed = (): number => {
         const status = call()
         if (status === HostApi.Status.Ok) {
-          orphans.released(operation)
+          orphans.note(operation)
         }
         return status
       }

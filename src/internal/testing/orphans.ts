@@ -17,8 +17,13 @@ const origin = (operation: Operation): Origin => ({
 const keyOf = ({ address, buffer, kind }: Operation): string | SharedArrayBuffer =>
   buffer ?? `${kind === "malloc" || kind === "free" ? "device" : "host"} ${address}`
 
+const allocates = (kind: Operation["kind"]): boolean =>
+  kind === "malloc" || kind === "hostMalloc" || kind === "hostRegister"
+
 export class Orphans {
   readonly #api: Service
+  /** What the program has, by the operation that allocated it. */
+  readonly #live = new Map<string | SharedArrayBuffer, Operation>()
   readonly #held = new Map<string | SharedArrayBuffer, Effect.Effect<void, HostApiError>>()
 
   constructor(api: Service) {
@@ -45,10 +50,21 @@ export class Orphans {
     }
   }
 
-  /** An operation released something after all. */
-  released(operation: Operation): void {
+  /** Takes in all that the program has. */
+  addAll(): void {
+    for (const operation of this.#live.values()) {
+      this.add(operation)
+    }
+    this.#live.clear()
+  }
+
+  /** An operation has allocated something, or released it after all. */
+  note(operation: Operation): void {
     if (isRelease(operation.kind)) {
       this.#held.delete(keyOf(operation))
+      this.#live.delete(keyOf(operation))
+    } else if (allocates(operation.kind)) {
+      this.#live.set(keyOf(operation), operation)
     }
   }
 

@@ -73,6 +73,15 @@ const after = ({ operationCountAtInterrupt, operations }: Failure["trial"]): str
   return last === undefined ? "before the first operation" : `after ${describeOperation(last)}`
 }
 
+/** What is worth knowing about where an interruption came. */
+const hint = ({ case: { interrupt }, clean }: Failure): ReadonlyArray<string> =>
+  interrupt?.mode === "every" && interrupt.step < clean.buildingStepCount
+    ? [
+      "the layers were being built. Layer.merge, mergeAll and provideMerge of Effect 3 do not stand an interruption at each " +
+      "of their steps; interruptions: [\"runner\", \"reachable\"] leaves those out"
+    ]
+    : []
+
 /** How the program ended, in one line. */
 export const ending = (exit: Exit.Exit<unknown, unknown> | undefined): string =>
   exit === undefined
@@ -99,6 +108,7 @@ export const page = (
     ...[
       ["program", `${header.name}, seed ${header.seed}`],
       ...disturbance(failure).map((line) => ["case", line]),
+      ...hint(failure).map((line) => ["hint", line]),
       ["ended", ending(trial.exit)],
       ...leftOpen.map((allocation) => ["left open", allocation]),
       ["in the end", renderSnapshot(trial.ledger).split("\n").join(`\n${" ".repeat(labelWidth)}`)],

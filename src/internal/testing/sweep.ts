@@ -167,7 +167,7 @@ export const interruptPoints = (
   trial: Pick<Trial, "steps" | "taskCount">,
   plan: Pick<Plan, "interruptions">
 ): ReadonlyArray<InterruptPoint> =>
-  plan.interruptions.flatMap((interruptions): ReadonlyArray<InterruptPoint> =>
+  [...new Set(plan.interruptions)].flatMap((interruptions): ReadonlyArray<InterruptPoint> =>
     interruptions === "reachable"
       ? Array.from({ length: trial.taskCount }, (_, step) => ({ step, target: "root" as const, mode: "reachable" }))
       : trial.steps.flatMap(({ isInRunner, isRoot }, step): ReadonlyArray<InterruptPoint> =>
@@ -263,7 +263,7 @@ export const sweepForm = <A, E, R, LE>(
     }
     for (const first of seriousFaults(clean.operations, form, plan)) {
       // What is left of the program after the first fault says which second disturbance can meet it.
-      const alone = yield* attempt({ form, faults: [first], interrupt: undefined })
+      const alone = yield* run(api, subject, { case: { form, faults: [first], interrupt: undefined }, clean })
       for (const interrupt of chosen(random, interruptPoints(alone, plan), plan.interruptedFaults)) {
         if (budget.take()) {
           yield* attempt({ form, faults: [first], interrupt })
@@ -302,7 +302,7 @@ class Budget {
   /** All points, or a sample that leaves a fair share to `others`. */
   choose<P>(points: ReadonlyArray<P>, others: number): ReadonlyArray<P> {
     const share = Math.min(1, Math.max(0, this.#left) / Math.max(1, points.length + others))
-    let wantedCount = Math.ceil(points.length * share)
+    let wantedCount = Math.min(Math.max(0, this.#left), Math.ceil(points.length * share))
     const sample = points.filter((_, index) => {
       const isTaken = this.#random.number() * (points.length - index) < wantedCount
       wantedCount -= isTaken ? 1 : 0

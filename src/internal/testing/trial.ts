@@ -53,6 +53,8 @@ export interface Trial {
   readonly operations: ReadonlyArray<Operation>
   /** Every step that was taken. */
   readonly steps: ReadonlyArray<Step>
+  /** How many steps the building of the layers took; all of them where the program was never reached. */
+  readonly buildingStepCount: number
   readonly taskCount: number
   /** Which of the case's faults fired, by the operation that each first hit. */
   readonly fired: ReadonlyArray<boolean>
@@ -115,6 +117,7 @@ export const run = <A, E, R, LE>(
       subject,
       injection,
       book,
+      () => steps.length,
       form === "immediate" ? decorated : { ...decorated, immediate: undefined }
     )
     const interruption = new Interruption(options.case.interrupt, book)
@@ -166,6 +169,7 @@ export const run = <A, E, R, LE>(
       isRunaway: outcome.isRunaway,
       operations: book.operations,
       steps,
+      buildingStepCount: session.buildingStepCount ?? steps.length,
       taskCount: outcome.taskCount,
       fired,
       isInterrupted: interruption.hasFired,
@@ -195,6 +199,8 @@ class Session<A, E, R, LE> {
   readonly #injection: Controls
   readonly #book: Book
   readonly #api: HostApiService
+  readonly #countSteps: () => number
+  buildingStepCount: number | undefined
   runner: Runner | undefined
   state: RunnerStats["state"] | undefined
   usability: Usability | undefined
@@ -203,16 +209,24 @@ class Session<A, E, R, LE> {
   leftOpen: ReadonlyArray<Allocation> = []
   leftActiveCount = 0
 
-  constructor(subject: Subject<A, E, R, LE>, injection: Controls, book: Book, api: HostApiService) {
+  constructor(
+    subject: Subject<A, E, R, LE>,
+    injection: Controls,
+    book: Book,
+    countSteps: () => number,
+    api: HostApiService
+  ) {
     this.#subject = subject
     this.#injection = injection
     this.#book = book
+    this.#countSteps = countSteps
     this.#api = api
   }
 
   readonly program = (explorer: Explorer): Effect.Effect<A, E | LE> =>
     Effect.scoped(
       Effect.flatMap(Layer.build(this.#subject.layer), (built) => {
+        this.buildingStepCount = this.#countSteps()
         const context = this.#watched(built)
         const known = new Set(this.#book.snapshot().allocations.map(({ number }) => number))
         return Effect.onExit(

@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import { describeAllocation } from "./account.ts"
 import { describeOperation } from "./book.ts"
 import { type Case, type FaultPoint, mustBeReported } from "./cases.ts"
+import { isRelease } from "./operations.ts"
 import type { Trial } from "./trial.ts"
 import type { WatchedRun } from "./watchedRunner.ts"
 
@@ -53,7 +54,8 @@ export const judge = (trial: Trial, clean: Trial, tried: Case, judging: Judging)
     ...reusable(trial, clean, tried),
     ...outputs(trial, clean, tried, judging),
     ...invariant(trial),
-    ...stillCounted(trial)
+    ...stillCounted(trial),
+    ...miscounted(trial, tried)
   ]
   return findings.filter(({ verdict }, index) => findings.findIndex((other) => other.verdict === verdict) === index)
 }
@@ -80,25 +82,41 @@ export const failsUndisturbed = ({ exit }: Trial): ReadonlyArray<Finding> =>
     }`
   }]
 
-/** A program that takes the same steps comes to the operations that a case is about, unless it is interrupted before. */
+/**
+ * A program that takes the same steps comes to the step and the operations that a case is about. One that is interrupted may
+ * go another way from there.
+ */
 const astray = (trial: Trial, { faults, interrupt }: Case): ReadonlyArray<Finding> => {
-  const missed = trial.exit === undefined || interrupt !== undefined
+  if (trial.exit === undefined) {
+    return []
+  }
+  const missed = interrupt !== undefined
     ? undefined
-    : faults.find(({ operation, target }, index) =>
-      trial.fired[index] !== true || trial.operations[operation]?.kind !== target
+    : faults.find((point, index) => trial.fired[index] !== true || !hasStruck(trial, point))
+  return [
+    ...found(
+      missed !== undefined,
+      "Nondeterministic",
+      () => `operation ${missed!.operation} was ${missed!.target}, and is not any more`
+    ),
+    ...found(
+      interrupt !== undefined && !trial.isInterrupted,
+      "Nondeterministic",
+      () => `the program did not come to ${interrupt!.mode === "every" ? "step" : "task"} ${interrupt!.step}`
     )
-  return missed === undefined ? [] : [{
-    verdict: "Nondeterministic",
-    detail: `operation ${missed.operation} was ${missed.target}, and is not any more`
-  }]
+  ]
 }
+
+/** Whether the operation at which a fault struck is the one that it was meant for. */
+const hasStruck = ({ operations }: Trial, { operation, target }: FaultPoint): boolean =>
+  operations[operation]?.kind === target
 
 const swallowed = (trial: Trial, clean: Trial, tried: Case, { mayRecover }: Judging): ReadonlyArray<Finding> =>
   tried.faults.flatMap((point, index) => {
     const { kind, target } = point
     if (
       trial.fired[index] !== true || trial.exit === undefined || kind === "lie" || kind === "hang" ||
-      failsAnyway(clean, tried, point)
+      !hasStruck(trial, point) || failsAnyway(clean, tried, point)
     ) {
       return []
     }
@@ -293,6 +311,29 @@ const hasSameOutputs = (left: WatchedRun, right: WatchedRun): boolean =>
     const other = right.outputs.get(name)
     return other?.byteLength === bytes.byteLength && bytes.every((byte, index) => byte === other[index])
   })
+
+/** What the runner says of failed releases, against what happened. */
+const miscounted = (trial: Trial, { faults }: Case): ReadonlyArray<Finding> => {
+  const { hangingCount, ledger, operations, stats } = trial
+  const isLie = faults.some(({ kind }) => kind === "lie" || kind === "hang")
+  if (stats === undefined || trial.exit === undefined || hangingCount > 0 || isLie) {
+    return []
+  }
+  const failedCount = operations.filter(({ hasFailed, kind }) => hasFailed && isRelease(kind)).length
+  return [
+    ...found(
+      stats.releaseFailures < failedCount,
+      "Swallowed",
+      () => `${failedCount} releases failed, and the runner counted ${stats.releaseFailures}`
+    ),
+    ...found(
+      !ledger.isLost && stats.quarantine.bytes < ledger.quarantinedBytes,
+      "Swallowed",
+      () =>
+        `${ledger.quarantinedBytes} B were not taken back, and the runner counts ${stats.quarantine.bytes} B in quarantine`
+    )
+  ]
+}
 
 const invariant = (trial: Trial): ReadonlyArray<Finding> =>
   trial.invariant === undefined || Exit.isSuccess(trial.invariant) ? [] : [{

@@ -154,5 +154,24 @@ export const addedMutants: ReadonlyArray<Mutant> = [
     replace: `  return rest.length > 0 ? entries : rest
 `,
     scenarios: ["what another run left behind"]
+  },
+  {
+    name: "failed releases counted once for all",
+    about: "The second release that fails is not counted.",
+    file: "internal/runner/leases.ts",
+    find: "state.counters.releaseFailures += 1",
+    replace: "state.counters.releaseFailures = 1",
+    scenarios: ["free leases"],
+    only: "faults"
+  },
+  {
+    name: "quarantine not counted",
+    about: "A tensor that the device did not take back is not shown as quarantined.",
+    file: "internal/runner/leases.ts",
+    find: `  state.quarantine(allocatedBytes, "tensors")
+`,
+    replace: "",
+    scenarios: ["free leases"],
+    only: "faults"
   }
 ]

@@ -17,7 +17,7 @@ const findings = (
     ),
     forms: ["immediate"],
     faults: [],
-    interruptions: []
+    interruptions: ["reachable"]
   }).pipe(Effect.map(({ failures }) => failures.map(({ detail, verdict }) => `${verdict}: ${detail}`)))
 
 /** A runner whose runs all fail. */
