@@ -362,13 +362,14 @@ export const render = (report: Report): string =>
 const strategiesOf = <A, E, R, LE, BE>(options: Options<A, E, R, LE, BE>): ReadonlySet<Strategy> =>
   new Set(options.strategies ?? ["random", "pct"])
 
+const isCount = (count: number): boolean => Number.isSafeInteger(count) && count >= 1
+
 const planOf = <A, E, R, LE, BE>(options: Options<A, E, R, LE, BE>): Interleave.Plan => {
   const { accepts, depth = 3, preemptions = 2, scheduleCount = 400, yieldProbability = 0.05 } = options
   assert(Number.isInteger(preemptions) && preemptions >= 0 && preemptions <= 3, "preemptions is 0, 1, 2 or 3")
   assert(Number.isInteger(depth) && depth >= 1, "depth is a whole number of at least 1")
   const maxFailureCount = options.maxFailureCount ?? 1
   const maxScheduleCount = options.maxScheduleCount ?? 50_000
-  const isCount = (count: number): boolean => Number.isSafeInteger(count) && count >= 1
   assert(
     isCount(scheduleCount) && isCount(maxScheduleCount) && isCount(maxFailureCount),
     "scheduleCount, maxScheduleCount and maxFailureCount are whole numbers from 1"
