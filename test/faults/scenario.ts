@@ -1,7 +1,7 @@
 /** What a scenario of the campaign is: a small program, the runner and the device that it has, and how it is swept. */
 import { Context, type Duration, Effect, Exit, Layer, type Scope } from "effect"
 import * as Scopes from "effect/Scope"
-import { DeviceRunner, type Errors, type HostApi, type RunnerOptions, Simulator } from "leasehold"
+import { DeviceRunner, type Errors, HostApi, type RunnerOptions, Simulator } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
 
 type BackendError = Errors.BackendUnavailable | Errors.InvalidConfiguration
@@ -97,6 +97,20 @@ export const scenarioWith = <R, LE>(
 /** A scenario on a runner of its own. */
 export const scenario = (description: Description<DeviceRunner.DeviceRunner>): Scenario =>
   scenarioWith(description, DeviceRunner.layer)
+
+/** Says that calls outlast themselves, so that views go through staging, without the real time that would take. */
+const withStaging = Layer.effect(
+  HostApi.HostApi,
+  Effect.map(HostApi.HostApi, (api): HostApi.Service => ({
+    ...api,
+    immediate: undefined,
+    traits: { ...api.traits, answersAtOnce: false }
+  }))
+)
+
+/** A scenario on a runner that stages what it copies. */
+export const stagedScenario = (description: Description<DeviceRunner.DeviceRunner>): Scenario =>
+  scenarioWith(description, (options) => Layer.provide(DeviceRunner.layer(options), withStaging))
 
 /** Closes the runner of a scenario before its layer does. */
 export class Closing extends Context.Tag("test/faults/Closing")<Closing, Effect.Effect<void>>() {}

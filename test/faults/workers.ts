@@ -7,7 +7,7 @@ import type { Sweeping } from "./scenario.ts"
 import { allScenarios } from "./scenarios/index.ts"
 
 /** How a campaign sweeps every scenario. Pairs are sampled: all of them would take hours. */
-const short: Sweeping = { interruptedFaults: 0.002, faultPairs: 0.05 }
+const short: Sweeping = { interruptedFaults: 0.001, faultPairs: 0.03 }
 const long: Sweeping = { interruptedFaults: 0.02, faultPairs: 0.5, persistences: ["once", "always", "everyOther"] }
 
 export interface Settings extends Pick<Sweeping, "seed" | "only"> {

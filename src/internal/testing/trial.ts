@@ -45,6 +45,12 @@ export interface Step {
   readonly isInRunner: boolean
 }
 
+// Shared, because there are a thousand steps in a trial and a hundred thousand trials in a campaign.
+const rootInRunner: Step = { isRoot: true, isInRunner: true }
+const otherInRunner: Step = { isRoot: false, isInRunner: true }
+const rootOutside: Step = { isRoot: true, isInRunner: false }
+const otherOutside: Step = { isRoot: false, isInRunner: false }
+
 /** What was seen. */
 export interface Trial {
   readonly exit: Exit.Exit<unknown, unknown> | undefined
@@ -126,7 +132,8 @@ export const run = <A, E, R, LE>(
     const outcome = yield* explore((explorer) => session.program(explorer), {
       strategy: {
         atStep: (explorer, fiber, step) => {
-          steps.push({ isRoot: explorer.root === undefined || fiber === explorer.root, isInRunner: isInRunner(fiber) })
+          const isRoot = explorer.root === undefined || fiber === explorer.root
+          steps.push(isInRunner(fiber) ? (isRoot ? rootInRunner : otherInRunner) : isRoot ? rootOutside : otherOutside)
           return interruption.atStep(explorer, fiber, step) ||
             (options.strategy?.atStep?.(explorer, fiber, step) ?? false)
         },

@@ -2,7 +2,7 @@
 import { Effect, Layer } from "effect"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 import { addInline } from "../../utils/kernels.ts"
-import { bareScenario, Closing, closingScenario, scenario } from "../scenario.ts"
+import { bareScenario, Closing, closingScenario, stagedScenario } from "../scenario.ts"
 
 const pairOf = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4), c: new Float32Array(2) })
 
@@ -37,10 +37,9 @@ export const refusalScenarios = [
       yield* Effect.flip(runner.run(addInline, pairOf()))
     })
   }),
-  scenario({
+  stagedScenario({
     name: "refused for want of staging",
     mayRecover: true,
-    simulator: { completion: "late" },
     runner: { stagingMaxBytes: 128 },
     program: Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
