@@ -36,7 +36,7 @@ const observed = (state: RunnerState, error: HostApiError): HostApiError => {
   return error
 }
 
-const bindNow = (
+export const bindNow = (
   state: RunnerState,
   immediate: Immediate,
   run: ActiveRun
@@ -99,7 +99,7 @@ const launchNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): La
   return undefined
 }
 
-const copyBackNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): ValidateError | undefined => {
+export const copyBackNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): ValidateError | undefined => {
   const table = run.tables.copyBack.inline
   if (table !== undefined) {
     table.setViewAddresses(run.tables.viewAddresses)
@@ -115,7 +115,7 @@ const copyBackNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): 
 }
 
 /** Settles what was malloc'd for the run, newest first, and gives the slot back. */
-const endNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): void => {
+export const endNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): void => {
   const { leases } = run.tables
   for (let index = leases.newestHeldFree(); index >= 0; index = leases.newestHeldFree()) {
     settleLease(state, run, index, freeNow(state, immediate, run, index))
