@@ -115,7 +115,7 @@ describe("arguments", () => {
 
 describe("a signature", () => {
   it("is compiled in its own order, each argument to its kind and its place", () => {
-    const { argumentCount, parameters, readWriteResidents } = prepared({
+    const { named, parameters, readWriteResidents } = prepared({
       scalar: Arg.scalar("int64"),
       output: Arg.output("float32", ["n"]),
       scratch: Arg.scratch("uint8", [64]),
@@ -136,7 +136,7 @@ describe("a signature", () => {
         [6, "input", ArgumentKind.input, Role.input, "uint64", [0]]
       ]
     )
-    assert.strictEqual(argumentCount, 6, "scratch is no part of the argument object")
+    assert.strictEqual(named.length, 6, "scratch is no part of the argument object")
     assert.deepStrictEqual(readWriteResidents, ["cache"])
   })
 
@@ -151,8 +151,8 @@ describe("a signature", () => {
   })
 
   it("may be empty, and may have 65,536 arguments and no more", () => {
-    assert.strictEqual(prepared({}).argumentCount, 0)
-    assert.strictEqual(prepared(many(65_536)).argumentCount, 65_536)
+    assert.strictEqual(prepared({}).named.length, 0)
+    assert.strictEqual(prepared(many(65_536)).named.length, 65_536)
     assert.include(refused(many(65_537)).message, "65536")
   })
 

@@ -8,9 +8,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arg, Callable } from "leasehold"
 import type { SliceRules } from "../../src/internal/core/bumpAllocator.ts"
 import { makePlan, type PlanRequest, Role } from "../../src/internal/core/plan.ts"
-import { Bindings, checkArguments, readArguments } from "../../src/internal/runner/bindings.ts"
+import { Bindings } from "../../src/internal/runner/bindings.ts"
+import { checkArguments } from "../../src/internal/runner/checkArguments.ts"
 import { makeTables } from "../../src/internal/runner/makeTables.ts"
 import { prepareCallable, PreparedCallable } from "../../src/internal/runner/preparedCallable.ts"
+import { readArguments } from "../../src/internal/runner/readArguments.ts"
 import { type Moves, RunTables } from "../../src/internal/runner/runTables.ts"
 import { holds, same } from "../core/same.ts"
 import { comparePlan } from "./comparePlan.ts"
@@ -44,7 +46,7 @@ const play = (scene: Scene): "ran" | "refused" => {
   })
   const hostAddress = (view: ArrayBufferView): number =>
     placed.find(({ region }) => region.bytes.buffer === view.buffer)!.region.base + view.byteOffset
-  const { context, chunks } = contextOf(scene, memory, hostAddress)
+  const { context, chunks } = contextOf(scene, memory)
   const signature = Object.fromEntries(placed.map(({ byteCount, name, role }): [string, Arg.Arg] => [
     name,
     role === "scratch" || role === "none"
@@ -61,8 +63,8 @@ const play = (scene: Scene): "ran" | "refused" => {
   const args = Object.fromEntries(
     placed.filter(({ role }) => role !== "scratch").map(({ name, view }) => [name, view])
   )
-  same(readArguments(bindings, prepared.argumentCount, args), undefined)
-  same(checkArguments(bindings, memory, { allowSharedViews: false }), undefined)
+  same(readArguments(bindings, prepared.named, args), undefined)
+  same(checkArguments(bindings, { owner: memory, allowSharedViews: false, hostAddress }), undefined)
   const tables = makeTables(prepared, bindings, undefined, context)
   const expected = scene.maxBytes === 0 ? undefined : planOf(chunks, modelRules(scene.rules), scene.tensors)
   if (!(tables instanceof RunTables)) {
@@ -71,8 +73,8 @@ const play = (scene: Scene): "ran" | "refused" => {
   }
   same(expected?.refused, undefined, "what has no room is refused")
   const addresses = addressesOf(scene, tables, memory, context)
-  tables.readViews(bindings, hostAddress)
-  move(memory, tables, tables.stage)
+  same(tables.bindViews(bindings), undefined)
+  move(memory, tables.stage)
   checkStaged(scene, tables, addresses, memory)
   // The kernel: whatever it may write, it writes.
   for (const [index, tensor] of scene.tensors.entries()) {
@@ -81,7 +83,7 @@ const play = (scene: Scene): "ran" | "refused" => {
     }
   }
   placed.forEach(({ region }) => region.writes.fill(0))
-  move(memory, tables, tables.copyBack)
+  move(memory, tables.copyBack)
   checkViews(placed)
   const logical = (direction: (tensor: Tensor) => boolean): number =>
     scene.tensors.filter(direction).reduce((sum, { byteCount }) => sum + byteCount, 0)
@@ -96,10 +98,9 @@ const play = (scene: Scene): "ran" | "refused" => {
   return "ran"
 }
 
-const move = (memory: FakeMemory, tables: RunTables, moves: Moves): void => {
+const move = (memory: FakeMemory, moves: Moves): void => {
   for (const table of [moves.apart, moves.inline, moves.collect]) {
     if (table !== undefined) {
-      table.setViewAddresses(tables.viewAddresses)
       table.table.checkInvariants()
       memory.carryOut(table)
     }

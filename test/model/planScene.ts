@@ -71,8 +71,7 @@ export const modelRules = (rules: SliceRules) => ({
 
 export const contextOf = (
   scene: Scene,
-  memory: FakeMemory,
-  hostAddress: (view: ArrayBufferView) => number
+  memory: FakeMemory
 ): { readonly context: TableContext; readonly chunks: ReadonlyArray<ModelChunk> } => {
   const { chunks, maxBytes, rules } = scene
   const configuration = Either.getOrThrow(
@@ -110,8 +109,7 @@ export const contextOf = (
       clear: scene.clear,
       maxInlineCopyBytes: scene.maxInlineCopyBytes,
       staging,
-      stagingMaxBytes: staging.byteCount,
-      hostAddress
+      stagingMaxBytes: staging.byteCount
     },
     chunks: baseAddresses.map((base, chunk) => ({
       base: BigInt(base),

@@ -1,15 +1,13 @@
 /**
- * The arguments of one run: what stands for each parameter, checked before any native call.
+ * What stands for each parameter of a callable: the arguments of the run that is bound, or of the last one.
  *
- * Reading and checking are apart. Reading may run code of the user's (a getter, a proxy), which may do anything to what
- * was read before; checking runs none, and nothing runs between it and the native call.
+ * Arguments hardly change from one run to the next, so they are remembered: a view that comes again is only looked at for
+ * whether it was detached meanwhile. Remembered are plain views and scalars; host tensors are let go when the run ends, so
+ * that memory which a user has closed is not kept.
  */
-import { InvalidArgument } from "../../Errors.ts"
-import { ArgumentKind } from "../core/argumentTable.ts"
-import type { DTypeName } from "../core/dtypes.ts"
+import { Overlaps } from "../core/overlaps.ts"
 import { Role } from "../core/plan.ts"
-import { isDetached, isResizable, isShared, viewBuffer, viewByteLength, viewTag } from "../hostViews.ts"
-import { type HostRecord, openHost, openResident, type ResidentRecord } from "./handles.ts"
+import type { HostRecord, ResidentRecord } from "./handles.ts"
 import type { Parameter } from "./parameter.ts"
 
 /** What stands for a parameter. */
@@ -18,284 +16,166 @@ export type Form = (typeof Form)[keyof typeof Form]
 
 export class Bindings {
   readonly parameters: ReadonlyArray<Parameter>
-  /** The values as they were read; cleared when the run ends. */
+  readonly writtenResidents: ReadonlyArray<Parameter>
+  /** What was read and is not accepted yet. */
+  readonly incoming: Array<unknown>
+  /** What was accepted. */
   readonly values: Array<unknown>
   readonly forms: Uint8Array
   /** The logical bytes of each tensor; 0 for scratch, whose bytes follow from its dimensions, and for scalars. */
   readonly byteCounts: Float64Array
   /** For host tensors and residents what is behind the handle. */
   readonly records: Array<HostRecord | ResidentRecord | undefined>
+  /** The shape of host tensors and residents; the other forms have none of their own. */
+  readonly shapes: Array<ReadonlyArray<number> | undefined>
+  /** Where each host view begins; 0 for whatever is none, and for an empty one. */
+  readonly hostAddresses: Float64Array
+  /** The argument object whose names were checked last. */
+  namedBy: object | undefined
+  /** How many of the parameters are held by handles. */
+  handleCount = 0
+  /** Grows when a form, a size or a shape changes: then another plan may be needed. */
+  shapeVersion = 0
+  /** Grows when a host view is another, or elsewhere: then addresses and aliases have to be looked at. */
+  placeVersion = 0
+  readonly #overlaps: Overlaps
+  /** For each plain view that is not empty one of ours over the same buffer: its first byte is gone when the buffer is. */
+  readonly #probes: Array<Uint8Array | undefined>
 
   constructor(parameters: ReadonlyArray<Parameter>) {
+    const none = (): Array<undefined> => Array.from({ length: parameters.length }, () => undefined)
     this.parameters = parameters
-    this.values = Array.from({ length: parameters.length }, () => undefined)
+    this.writtenResidents = parameters.filter((parameter) => parameter.writesResident)
+    this.incoming = none()
+    this.values = none()
     this.forms = new Uint8Array(parameters.length)
     this.byteCounts = new Float64Array(parameters.length)
-    this.records = Array.from({ length: parameters.length }, () => undefined)
-  }
-
-  /** Lets go of everything that the user handed in. */
-  clear(): void {
-    this.values.fill(undefined)
-    this.records.fill(undefined)
-  }
-
-  /** The host view of a parameter whose form is a view or a host tensor. */
-  hostView(index: number): ArrayBufferView {
-    return this.forms[index] === Form.hostTensor
-      ? (this.records[index] as HostRecord).view
-      : this.values[index] as ArrayBufferView
-  }
-
-  /** Whether a plain view is still as it was checked. Runs no code of the user's. */
-  isViewIntact(index: number): boolean {
-    if (this.forms[index] !== Form.plainView) {
-      return true
-    }
-    const view = this.values[index] as ArrayBufferView
-    return viewByteLength(view) === this.byteCounts[index] && !isResizable(viewBuffer(view))
-  }
-}
-
-/** Reads every argument once. May run code of the user's. */
-export const readArguments = (
-  bindings: Bindings,
-  argumentCount: number,
-  args: unknown
-): InvalidArgument | undefined => {
-  if (typeof args !== "object" || args === null) {
-    return new InvalidArgument({ reason: "Missing", argument: "", detail: "the arguments should be an object" })
-  }
-  const { parameters, values } = bindings
-  const named = args as Readonly<Record<string, unknown>>
-  for (let index = 0; index < parameters.length; index++) {
-    const parameter = parameters[index]!
-    if (parameter.kind !== ArgumentKind.scratch) {
-      values[index] = named[parameter.name]
-      if (values[index] === undefined) {
-        return invalid(parameter, "Missing", "is missing")
-      }
-    }
-  }
-  return Object.keys(named).length === argumentCount ? undefined : unknownArgument(parameters, named)
-}
-
-/** Checks what was read. Runs no code of the user's. */
-export const checkArguments = (
-  bindings: Bindings,
-  owner: object,
-  options: { readonly allowSharedViews: boolean }
-): InvalidArgument | undefined => {
-  const { forms, parameters, values } = bindings
-  for (let index = 0; index < parameters.length; index++) {
-    const parameter = parameters[index]!
-    let failure: InvalidArgument | undefined
-    switch (parameter.kind) {
-      case ArgumentKind.scratch:
-        forms[index] = Form.none
-        break
-      case ArgumentKind.scalar:
-        forms[index] = Form.scalar
-        failure = checkScalar(parameter, values[index])
-        break
-      case ArgumentKind.resident:
-        failure = checkResident(bindings, parameter, owner)
-        break
-      default:
-        failure = checkHost(bindings, parameter, owner, options.allowSharedViews)
-    }
-    if (failure !== undefined) {
-      return failure
-    }
-  }
-  return checkResidentAliases(bindings)
-}
-
-const invalid = (parameter: Parameter, reason: InvalidArgument["reason"], detail: string): InvalidArgument =>
-  new InvalidArgument({ reason, argument: parameter.name, detail })
-
-const unknownArgument = (
-  parameters: ReadonlyArray<Parameter>,
-  named: Readonly<Record<string, unknown>>
-): InvalidArgument | undefined => {
-  const expected = new Set<string>()
-  for (const parameter of parameters) {
-    if (parameter.kind !== ArgumentKind.scratch) {
-      expected.add(parameter.name)
-    }
-  }
-  const unknown = Object.keys(named).find((name) => !expected.has(name))
-  if (unknown === undefined) {
-    // Arguments may be inherited or not enumerable: they were all there.
-    return undefined
-  }
-  const scratch = parameters.some((parameter) => parameter.name === unknown)
-  return new InvalidArgument({
-    reason: "Unknown",
-    argument: unknown.slice(0, 256),
-    detail: scratch ? "is scratch, which the runner provides" : "is not in the signature"
-  })
-}
-
-const checkHost = (
-  bindings: Bindings,
-  parameter: Parameter,
-  owner: object,
-  allowSharedViews: boolean
-): InvalidArgument | undefined => {
-  const index = parameter.index
-  const value = bindings.values[index]
-  const tag = viewTag(value)
-  if (tag === undefined) {
-    return checkHostTensor(bindings, parameter, owner)
-  }
-  if (tag !== parameter.viewTag) {
-    return invalid(parameter, "DType", `is a ${tag}, but ${parameter.dtype} is held by a ${parameter.viewTag}`)
-  }
-  const view = value as ArrayBufferView
-  const buffer = viewBuffer(view)
-  if (isResizable(buffer)) {
-    return invalid(parameter, "Resizable", "is a view of a resizable buffer, whose memory may move away under a copy")
-  }
-  if (!allowSharedViews && isShared(buffer)) {
-    return invalid(
-      parameter,
-      "Shared",
-      "is a view of shared memory, which other threads may change; pass the host tensor itself, or set allowSharedViews"
+    this.records = none()
+    this.shapes = none()
+    this.hostAddresses = new Float64Array(parameters.length)
+    this.#probes = none()
+    this.#overlaps = new Overlaps(
+      Uint8Array.from(parameters, ({ role }) => role === Role.output || role === Role.inout ? 1 : 0)
     )
   }
-  const byteCount = viewByteLength(view)
-  if (byteCount === 0 && isDetached(buffer)) {
-    return invalid(parameter, "Detached", "is a view of a buffer that was transferred away")
-  }
-  bindings.forms[index] = Form.plainView
-  bindings.byteCounts[index] = byteCount
-  bindings.records[index] = undefined
-  return undefined
-}
 
-const checkHostTensor = (bindings: Bindings, parameter: Parameter, owner: object): InvalidArgument | undefined => {
-  const record = openHost(bindings.values[parameter.index])
-  if (record === undefined) {
-    return openResident(bindings.values[parameter.index]) === undefined
-      ? invalid(parameter, "NotATensor", `should be a ${parameter.viewTag} or a host tensor`)
-      : invalid(parameter, "NotATensor", "is a resident tensor, but the signature asks for a host view")
-  }
-  return checkRecord(bindings, parameter, record, owner, Form.hostTensor)
-}
-
-const checkResident = (bindings: Bindings, parameter: Parameter, owner: object): InvalidArgument | undefined => {
-  const record = openResident(bindings.values[parameter.index])
-  return record === undefined
-    ? invalid(parameter, "NotATensor", "should be a resident tensor, made by runner.allocate")
-    : checkRecord(bindings, parameter, record, owner, Form.resident)
-}
-
-const checkRecord = (
-  bindings: Bindings,
-  parameter: Parameter,
-  record: HostRecord | ResidentRecord,
-  owner: object,
-  form: Form
-): InvalidArgument | undefined => {
-  if (record.owner !== owner) {
-    return invalid(parameter, "ForeignHandle", "belongs to another runner")
-  }
-  if (record.closed) {
-    return invalid(parameter, "HandleClosed", "is closed: the scope in which it was allocated has ended")
-  }
-  if (record.dtype !== parameter.dtype) {
-    return invalid(parameter, "DType", `has elements of ${record.dtype}, but the signature asks for ${parameter.dtype}`)
-  }
-  bindings.forms[parameter.index] = form
-  bindings.byteCounts[parameter.index] = record.byteCount
-  bindings.records[parameter.index] = record
-  return undefined
-}
-
-/** The least and the greatest value of each integer type that is a `number`. */
-const integerRanges: Readonly<Partial<Record<DTypeName, readonly [number, number]>>> = {
-  int8: [-128, 127],
-  int16: [-32_768, 32_767],
-  int32: [-2_147_483_648, 2_147_483_647],
-  uint8: [0, 255],
-  uint16: [0, 65_535],
-  uint32: [0, 4_294_967_295]
-}
-
-const checkScalar = (parameter: Parameter, value: unknown): InvalidArgument | undefined => {
-  const { dtype } = parameter
-  if (dtype === "int64" || dtype === "uint64") {
-    const fits = typeof value === "bigint" &&
-      (dtype === "int64" ? BigInt.asIntN(64, value) : BigInt.asUintN(64, value)) === value
-    return fits ? undefined : invalid(parameter, "Scalar", `should be a bigint in the range of ${dtype}`)
-  }
-  if (typeof value !== "number") {
-    return invalid(parameter, "Scalar", `should be a number, for ${dtype}`)
-  }
-  const range = integerRanges[dtype]
-  if (range === undefined) {
-    return undefined
-  }
-  return Number.isInteger(value) && value >= range[0] && value <= range[1]
-    ? undefined
-    : invalid(parameter, "Scalar", `should be a whole number from ${range[0]} to ${range[1]}, for ${dtype}`)
-}
-
-/** A resident that the kernel writes may be passed once only. */
-const checkResidentAliases = (bindings: Bindings): InvalidArgument | undefined => {
-  const { parameters, records } = bindings
-  for (const parameter of parameters) {
-    if (!parameter.writesResident || bindings.byteCounts[parameter.index] === 0) {
-      continue
+  /** Whether what was read is what was accepted before, and is still as it was. Runs no code of the user's. */
+  isRemembered(index: number): boolean {
+    if (this.incoming[index] !== this.values[index]) {
+      return false
     }
-    for (let other = 0; other < parameters.length; other++) {
-      if (other !== parameter.index && records[other] === records[parameter.index]) {
-        return invalid(
-          parameter,
-          "Aliased",
-          `is the same resident tensor as "${parameters[other]!.name}", and is written`
-        )
+    const probe = this.#probes[index]
+    if (probe !== undefined) {
+      return probe[0] !== undefined
+    }
+    const form = this.forms[index]
+    switch (form) {
+      case Form.resident:
+        return !this.records[index]!.closed
+      case Form.scalar:
+        // 0 and -0 are equal and not the same.
+        return Object.is(this.incoming[index], this.values[index])
+      default:
+        return form === Form.none
+    }
+  }
+
+  /** Accepts a plain view. `hostAddress` is where it begins; `buffer` is its own. */
+  acceptView(index: number, byteCount: number, hostAddress: number, buffer: ArrayBufferLike): void {
+    this.#accept(index, Form.plainView, byteCount, undefined, hostAddress)
+    this.records[index] = undefined
+    this.#probes[index] = byteCount === 0 ? undefined : new Uint8Array(buffer)
+  }
+
+  /** Accepts a host tensor or a resident. */
+  acceptHandle(
+    index: number,
+    form: typeof Form.hostTensor | typeof Form.resident,
+    record: HostRecord | ResidentRecord,
+    hostAddress: number
+  ): void {
+    this.#accept(index, form, record.byteCount, record.shape, hostAddress)
+    this.records[index] = record
+    this.#probes[index] = undefined
+  }
+
+  acceptScalar(index: number): void {
+    this.#accept(index, Form.scalar, 0, undefined, 0)
+  }
+
+  /** Scratch stands for itself. */
+  acceptNothing(index: number): void {
+    this.#accept(index, Form.none, 0, undefined, 0)
+  }
+
+  #accept(
+    index: number,
+    form: Form,
+    byteCount: number,
+    shape: ReadonlyArray<number> | undefined,
+    hostAddress: number
+  ): void {
+    const before = this.forms[index]
+    if (form !== before || byteCount !== this.byteCounts[index] || !isSameShape(shape, this.shapes[index])) {
+      this.shapeVersion += 1
+      this.placeVersion += 1
+      this.handleCount += (isHandle(form) ? 1 : 0) - (isHandle(before) ? 1 : 0)
+      this.forms[index] = form
+      this.byteCounts[index] = byteCount
+      this.shapes[index] = shape
+    }
+    if (hostAddress !== this.hostAddresses[index]) {
+      this.placeVersion += 1
+      this.hostAddresses[index] = hostAddress
+    }
+    this.values[index] = this.incoming[index]
+  }
+
+  /** Lets go of what was read and refused. */
+  refuse(): void {
+    this.incoming.fill(undefined)
+    this.namedBy = undefined
+  }
+
+  /** Lets go of host tensors when a run has ended: once they are closed, nobody should keep their memory. */
+  releaseHostTensors(): void {
+    for (let index = 0; index < this.forms.length; index++) {
+      if (this.forms[index] === Form.hostTensor) {
+        this.incoming[index] = undefined
+        this.values[index] = undefined
+        this.records[index] = undefined
+        this.namedBy = undefined
       }
     }
   }
-  return undefined
+
+  /** Whether a plain view is still as it was accepted. Runs no code of the user's. */
+  isViewIntact(index: number): boolean {
+    const probe = this.#probes[index]
+    return probe === undefined || probe[0] !== undefined
+  }
+
+  /** Two host views that share memory and of which one is written, or `undefined`. */
+  findAliases(): { readonly written: Parameter; readonly other: Parameter } | undefined {
+    const found = this.#overlaps.find(this.hostAddresses, this.byteCounts)
+    return found === undefined
+      ? undefined
+      : { written: this.parameters[found.written]!, other: this.parameters[found.other]! }
+  }
 }
 
-/**
- * Checks that no host output shares memory with another argument of the run. `addresses` are the host addresses of the
- * run's views; `order` is scratch space. Costs one sort.
- */
-export const checkHostAliases = (
-  bindings: Bindings,
-  addresses: Float64Array,
-  order: Array<number>
-): InvalidArgument | undefined => {
-  order.length = 0
-  for (let index = 0; index < bindings.parameters.length; index++) {
-    const form = bindings.forms[index]
-    if ((form === Form.plainView || form === Form.hostTensor) && bindings.byteCounts[index]! > 0) {
-      order.push(index)
-    }
+const isHandle = (form: number | undefined): boolean => form === Form.hostTensor || form === Form.resident
+
+/** Whether two shapes are the same; `undefined` is the shape of what has none of its own. */
+export const isSameShape = (
+  left: ReadonlyArray<number> | undefined,
+  right: ReadonlyArray<number> | undefined
+): boolean => {
+  if (left === right) {
+    return true
   }
-  order.sort((left, right) => addresses[left]! - addresses[right]!)
-  // The view that reaches farthest of all so far, and the output that does.
-  let farthest = -1
-  let farthestOutput = -1
-  const end = (index: number): number => index < 0 ? 0 : addresses[index]! + bindings.byteCounts[index]!
-  for (const index of order) {
-    const parameter = bindings.parameters[index]!
-    const writes = parameter.role !== Role.input
-    const other = writes ? farthest : farthestOutput
-    if (addresses[index]! < end(other)) {
-      return invalid(
-        writes ? parameter : bindings.parameters[other]!,
-        "Aliased",
-        `shares host memory with "${(writes ? bindings.parameters[other]! : parameter).name}"; declare an inout instead`
-      )
-    }
-    farthest = end(index) > end(farthest) ? index : farthest
-    farthestOutput = writes && end(index) > end(farthestOutput) ? index : farthestOutput
+  if (left === undefined || right === undefined || left.length !== right.length) {
+    return false
   }
-  return undefined
+  return left.every((extent, index) => extent === right[index])
 }

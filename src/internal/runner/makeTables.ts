@@ -36,7 +36,6 @@ export interface TableContext {
   /** The staging area; no bytes where the backend needs none. */
   readonly staging: { readonly address: number; readonly byteCount: number }
   readonly stagingMaxBytes: number
-  readonly hostAddress: (view: ArrayBufferView) => number
 }
 
 export type TableRefusal = InvalidArgument | ShapeMismatch | BudgetExhausted | TensorExceedsChunk | StagingExhausted
@@ -83,8 +82,7 @@ export const makeTables = (
     clear: prepared.clear ?? context.clear,
     staging: context.staging,
     maxInlineCopyBytes: context.maxInlineCopyBytes,
-    staysOnThread: prepared.execution === "inline",
-    hostAddress: context.hostAddress
+    staysOnThread: prepared.execution === "inline"
   }
   const stage = layOutStage(layout)
   const copyBack = layOutCopyBack(layout)
@@ -117,7 +115,7 @@ const factsOf = (parameters: ReadonlyArray<Parameter>, bindings: Bindings): Read
   parameters.map((parameter) => ({
     name: parameter.name,
     dims: parameter.kind === ArgumentKind.scalar ? [] : parameter.dims,
-    shape: bindings.records[parameter.index]?.shape,
+    shape: bindings.shapes[parameter.index],
     elementCount: parameter.kind === ArgumentKind.scratch
       ? -1
       : parameter.kind === ArgumentKind.scalar

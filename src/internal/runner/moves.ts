@@ -32,7 +32,6 @@ export interface Layout {
   readonly maxInlineCopyBytes: number
   /** Whether everything stays on the event loop's thread, however large. */
   readonly staysOnThread: boolean
-  readonly hostAddress: (view: ArrayBufferView) => number
 }
 
 export interface LaidOut {
@@ -358,8 +357,7 @@ const makeTable = (layout: Layout, entries: ReadonlyArray<Entry>, offThread: boo
   const table = new ViewTable({
     capacity: entries.length,
     offThread,
-    bindings: layout.bindings,
-    hostAddress: layout.hostAddress
+    bindings: layout.bindings
   })
   for (const entry of entries) {
     table.push(entry)

@@ -33,8 +33,8 @@ export class PreparedCallable {
   readonly execution: Execution
   readonly clear: Clear | undefined
   readonly parameters: ReadonlyArray<Parameter>
-  /** How many names an argument object has. */
-  readonly argumentCount: number
+  /** The parameters that have a name in the argument object: all but scratch. */
+  readonly named: ReadonlyArray<Parameter>
   readonly readWriteResidents: ReadonlyArray<string>
   kernel: KernelHandle | undefined
   /** The arguments of the run that is bound. */
@@ -42,6 +42,8 @@ export class PreparedCallable {
   /** Plans by recency, the last one used first; they point into the chunks of one configuration. */
   readonly #plans: Array<RunTables> = []
   #epoch = -1
+  /** The version of the bindings' shapes that the first plan was made for. */
+  #shapeVersion = -1
 
   constructor(callable: AnyCallable, parameters: ReadonlyArray<Parameter>) {
     this.callable = callable
@@ -49,35 +51,36 @@ export class PreparedCallable {
     this.execution = callable.execution
     this.clear = callable.clear
     this.parameters = parameters
-    this.argumentCount = parameters.filter((parameter) => parameter.kind !== ArgumentKind.scratch).length
-    this.readWriteResidents = parameters.filter((parameter) => parameter.writesResident).map((parameter) =>
-      parameter.name
-    )
+    this.named = parameters.filter((parameter) => parameter.kind !== ArgumentKind.scratch)
     this.bindings = new Bindings(parameters)
+    this.readWriteResidents = this.bindings.writtenResidents.map((parameter) => parameter.name)
   }
 
-  /** The plan made for arguments of these sizes in the configuration of now, or `undefined`. */
-  findPlan(bindings: Bindings, given: GivenDims | undefined, epoch: number): RunTables | undefined {
+  /** The plan made for what is bound, in the configuration of now, or `undefined`. The one used last is found at once. */
+  findPlan(given: GivenDims | undefined, epoch: number): RunTables | undefined {
+    const { bindings } = this
     const plans = this.#plans
     if (epoch !== this.#epoch) {
       plans.length = 0
       this.#epoch = epoch
     }
-    for (let index = 0; index < plans.length; index++) {
-      const tables = plans[index]!
-      if (tables.matches(bindings, given)) {
-        for (let position = index; position > 0; position--) {
-          plans[position] = plans[position - 1]!
-        }
-        plans[0] = tables
-        return tables
-      }
+    const last = plans[0]
+    if (last !== undefined && this.#shapeVersion === bindings.shapeVersion && last.isFor(given)) {
+      return last
     }
-    return undefined
+    const index = plans.findIndex((tables) => tables.matches(bindings, given))
+    if (index < 0) {
+      return undefined
+    }
+    const [found] = plans.splice(index, 1)
+    this.#plans.unshift(found!)
+    this.#shapeVersion = bindings.shapeVersion
+    return found
   }
 
   keepPlan(tables: RunTables): void {
     this.#plans.unshift(tables)
+    this.#shapeVersion = this.bindings.shapeVersion
     if (this.#plans.length > maxPlanCount) {
       this.#plans.pop()
     }

@@ -52,7 +52,6 @@ export const bindNow = (
   if (table === undefined) {
     return undefined
   }
-  table.setViewAddresses(tables.viewAddresses)
   state.counters.stageCalls += 1
   const status = immediate.submit("in", table, run.origin("stage", table.names))
   if (status !== Status.Ok) {
@@ -102,7 +101,6 @@ const launchNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): La
 export const copyBackNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): ValidateError | undefined => {
   const table = run.tables.copyBack.inline
   if (table !== undefined) {
-    table.setViewAddresses(run.tables.viewAddresses)
     state.counters.copyBackCalls += 1
     const status = immediate.submit("out", table, run.origin("copyBack", table.names))
     if (status !== Status.Ok) {

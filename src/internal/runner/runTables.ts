@@ -2,16 +2,17 @@
  * Everything that a run of one shape needs, made once and found again: the leases, the argument table, and the tables of
  * transfers that stage it and copy it back.
  */
+import { InvalidArgument } from "../../Errors.ts"
 import type { RunPlan } from "../../RunPlan.ts"
 import * as TensorLease from "../../TensorLease.ts"
-import type { ArgumentTable } from "../core/argumentTable.ts"
+import { ArgumentKind, type ArgumentTable } from "../core/argumentTable.ts"
 import { LeaseKind, type LeaseTable } from "../core/leaseTable.ts"
 import type { Plan } from "../core/plan.ts"
-import { type Bindings, Form } from "./bindings.ts"
+import { type Bindings, isSameShape } from "./bindings.ts"
 import type { GivenDims, Resolution } from "./dimensions.ts"
 import type { ResidentRecord } from "./handles.ts"
 import type { Parameter } from "./parameter.ts"
-import { readViewAddresses, type ViewTable } from "./viewTable.ts"
+import type { ViewTable } from "./viewTable.ts"
 
 /** The tables of one direction. Parts that are not needed are `undefined`. */
 export interface Moves {
@@ -37,14 +38,14 @@ export class RunTables {
   readonly copyBack: Moves
   readonly stagingBytes: number
   readonly hasFreeLeases: boolean
-  /** The host addresses of the run's views. */
-  readonly viewAddresses: Float64Array
+  readonly #scalars: ReadonlyArray<Parameter>
+  readonly #residents: ReadonlyArray<Parameter>
   readonly #forms: Uint8Array
   readonly #keyBytes: Float64Array
   readonly #keyShapes: ReadonlyArray<ReadonlyArray<number> | undefined>
   readonly #given: GivenDims | undefined
-  /** The view addresses for which aliases were checked last. */
-  readonly #checkedAddresses: Float64Array
+  /** The version of the bindings whose views these tables point at. */
+  #placeVersion = -1
   #described: RunPlan | undefined
 
   constructor(options: {
@@ -72,41 +73,42 @@ export class RunTables {
     this.copyBack = options.copyBack
     this.stagingBytes = options.stagingBytes
     this.hasFreeLeases = options.leases.kinds.includes(LeaseKind.free)
-    this.viewAddresses = new Float64Array(options.parameters.length)
+    this.#scalars = options.parameters.filter(({ kind }) => kind === ArgumentKind.scalar)
+    this.#residents = options.parameters.filter(({ index }) => options.leases.kinds[index] === LeaseKind.externalNoop)
     this.#forms = options.bindings.forms.slice()
     this.#keyBytes = options.bindings.byteCounts.slice()
-    this.#keyShapes = options.bindings.records.map((record) => record?.shape)
+    this.#keyShapes = options.bindings.shapes.slice()
     this.#given = options.given === undefined ? undefined : { ...options.given }
-    this.#checkedAddresses = new Float64Array(options.parameters.length).fill(-1)
   }
 
   /** Whether these tables were made for arguments of these sizes, forms and shapes. */
   matches(bindings: Bindings, given: GivenDims | undefined): boolean {
-    const { byteCounts, forms, records } = bindings
+    const { byteCounts, forms, shapes } = bindings
     for (let index = 0; index < forms.length; index++) {
       if (byteCounts[index] !== this.#keyBytes[index] || forms[index] !== this.#forms[index]) {
         return false
       }
-      const shape = this.#keyShapes[index]
-      if (shape !== undefined && !isSameShape(shape, records[index]?.shape)) {
+      if (!isSameShape(this.#keyShapes[index], shapes[index])) {
         return false
       }
     }
+    return this.isFor(given)
+  }
+
+  /** Whether these tables were made for dimensions that were given like this. */
+  isFor(given: GivenDims | undefined): boolean {
     return given === this.#given || isSameRecord(given, this.#given)
   }
 
   /** Writes what differs from run to run into the argument table: scalars, and where residents lie. */
   bindArguments(bindings: Bindings): void {
-    for (const parameter of this.parameters) {
-      const index = parameter.index
-      const form = bindings.forms[index]
-      if (form === Form.scalar) {
-        this.args.setScalar(index, parameter.dtype, bindings.values[index] as number | bigint)
-      } else if (form === Form.resident && this.leases.kinds[index] === LeaseKind.externalNoop) {
-        const address = (bindings.records[index] as ResidentRecord).address
-        this.leases.moveExternal(index, address)
-        this.args.setAddress(index, address)
-      }
+    for (const { dtype, index } of this.#scalars) {
+      this.args.setScalar(index, dtype, bindings.values[index] as number | bigint)
+    }
+    for (const { index } of this.#residents) {
+      const { address } = bindings.records[index] as ResidentRecord
+      this.leases.moveExternal(index, address)
+      this.args.setAddress(index, address)
     }
   }
 
@@ -122,20 +124,27 @@ export class RunTables {
     }
   }
 
-  /** Reads the host addresses of all views. True when any differs from the ones whose aliases were checked last. */
-  readViews(bindings: Bindings, hostAddress: (view: ArrayBufferView) => number): boolean {
-    readViewAddresses(bindings, hostAddress, this.viewAddresses)
-    for (let index = 0; index < this.viewAddresses.length; index++) {
-      if (this.viewAddresses[index] !== this.#checkedAddresses[index]) {
-        return true
-      }
+  /**
+   * Points at the views as they are bound now, once it is sure that no output shares memory with another argument. Does
+   * nothing where they are the ones of last time.
+   */
+  bindViews(bindings: Bindings): InvalidArgument | undefined {
+    if (this.#placeVersion === bindings.placeVersion) {
+      return undefined
     }
-    return false
-  }
-
-  /** Remembers that the views as they were read last share no memory. */
-  aliasesChecked(): void {
-    this.#checkedAddresses.set(this.viewAddresses)
+    const alias = bindings.findAliases()
+    if (alias !== undefined) {
+      return new InvalidArgument({
+        reason: "Aliased",
+        argument: alias.written.name,
+        detail: `shares host memory with "${alias.other.name}"; declare an inout instead`
+      })
+    }
+    for (const table of this.tables()) {
+      table.setViewAddresses(bindings.hostAddresses)
+    }
+    this.#placeVersion = bindings.placeVersion
+    return undefined
   }
 
   /** All tables of transfers. */
@@ -198,21 +207,6 @@ const describeLease = (tables: RunTables, parameter: Parameter): TensorLease.Ten
     default:
       return undefined
   }
-}
-
-const isSameShape = (left: ReadonlyArray<number>, right: ReadonlyArray<number> | undefined): boolean => {
-  if (left === right) {
-    return true
-  }
-  if (right === undefined || left.length !== right.length) {
-    return false
-  }
-  for (let index = 0; index < left.length; index++) {
-    if (left[index] !== right[index]) {
-      return false
-    }
-  }
-  return true
 }
 
 const isSameRecord = (

@@ -1,20 +1,16 @@
 /**
  * The slot: taking it for a run and giving it back, in the synchronous steps that every way through a run shares.
  */
-import {
-  type InvalidArgument,
-  RunAlreadyActive,
-  type RunnerClosed,
-  type RunnerPoisoned,
-  type RunnerUnconfigured
-} from "../../Errors.ts"
+import { RunAlreadyActive, type RunnerClosed, type RunnerPoisoned, type RunnerUnconfigured } from "../../Errors.ts"
 import { assert } from "../assert.ts"
 import { ActiveRun } from "./activeRun.ts"
-import { type Bindings, checkArguments, checkHostAliases, Form, readArguments } from "./bindings.ts"
+import { type Bindings, Form } from "./bindings.ts"
+import { checkArguments } from "./checkArguments.ts"
 import type { GivenDims } from "./dimensions.ts"
 import type { HostRecord, ResidentRecord } from "./handles.ts"
 import { makeTables, type TableRefusal } from "./makeTables.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
+import { readArguments } from "./readArguments.ts"
 import { RunTables } from "./runTables.ts"
 import type { RunnerState } from "./state.ts"
 
@@ -78,7 +74,7 @@ export const beginRunNow = (
     return tables
   }
   if (state.gate.busy) {
-    prepared.bindings.clear()
+    prepared.bindings.refuse()
     return undefined
   }
   return take(state, prepared, tables)
@@ -105,7 +101,7 @@ const readRun = (
   // Reading the arguments may have run code of the user's, so the runner may have been closed or configured meanwhile.
   const outcome = slotRefusal(state, prepared.name) ?? tables
   if (!(outcome instanceof RunTables)) {
-    bindings.clear()
+    bindings.refuse()
   }
   return outcome
 }
@@ -120,15 +116,14 @@ export const findTables = (
 ): RunTables | TableRefusal => {
   // Read once, as the arguments are: both may run code of the user's, and none may run after the check.
   const dims = given === undefined ? undefined : readDims(given)
-  const failure = readArguments(bindings, prepared.argumentCount, args) ??
-    checkArguments(bindings, state, state.settings)
+  const failure = readArguments(bindings, prepared.named, args) ?? checkArguments(bindings, state.argumentRules)
   if (failure !== undefined) {
     return failure
   }
-  const known = bindings === prepared.bindings ? prepared.findPlan(bindings, dims, state.epoch) : undefined
+  const known = bindings === prepared.bindings ? prepared.findPlan(dims, state.epoch) : undefined
   if (known !== undefined) {
     state.counters.planHits += 1
-    return checkViews(state, bindings, known) ?? known
+    return known.bindViews(bindings) ?? known
   }
   const { configuration, hostApi, settings } = state
   const tables = makeTables(prepared, bindings, dims, {
@@ -139,8 +134,7 @@ export const findTables = (
     clear: settings.clear,
     maxInlineCopyBytes: settings.maxInlineCopyBytes,
     staging: state.staging,
-    stagingMaxBytes: settings.stagingMaxBytes,
-    hostAddress: hostApi.hostAddress
+    stagingMaxBytes: settings.stagingMaxBytes
   })
   if (!(tables instanceof RunTables)) {
     return tables
@@ -149,24 +143,12 @@ export const findTables = (
     state.counters.planMisses += 1
     prepared.keepPlan(tables)
   }
-  return checkViews(state, bindings, tables) ?? tables
+  return tables.bindViews(bindings) ?? tables
 }
 
 /** The dimensions that are given, without those that are named and left out. */
 const readDims = (given: GivenDims): GivenDims =>
   Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
-
-/** Reads where the views lie, and checks that no output shares memory with another argument. */
-const checkViews = (state: RunnerState, bindings: Bindings, tables: RunTables): InvalidArgument | undefined => {
-  if (!tables.readViews(bindings, state.hostApi.hostAddress)) {
-    return undefined
-  }
-  const failure = checkHostAliases(bindings, tables.viewAddresses, [])
-  if (failure === undefined) {
-    tables.aliasesChecked()
-  }
-  return failure
-}
 
 const take = (state: RunnerState, prepared: PreparedCallable, tables: RunTables): ActiveRun => {
   assert(state.activeRun === undefined, "a run begins on a free slot")
@@ -209,17 +191,22 @@ export const finishRun = (state: RunnerState, run: ActiveRun): boolean => {
     state.counters.runsFailed += 1
   }
   pin(run.bindings, -1)
-  run.bindings.clear()
   state.notify()
   return true
 }
 
 /** Counts the run among those that use each resident and host tensor. */
 const pin = (bindings: Bindings, change: 1 | -1): void => {
+  if (bindings.handleCount === 0) {
+    return
+  }
   for (let index = 0; index < bindings.forms.length; index++) {
     const form = bindings.forms[index]
     if (form === Form.resident || form === Form.hostTensor) {
       ;(bindings.records[index] as HostRecord | ResidentRecord).pinCount += change
     }
+  }
+  if (change === -1) {
+    bindings.releaseHostTensors()
   }
 }

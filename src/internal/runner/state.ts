@@ -12,6 +12,7 @@ import type { Configuration } from "../../TemporaryBuffer.ts"
 import { assert } from "../assert.ts"
 import { BumpAllocator, type SliceRules } from "../core/bumpAllocator.ts"
 import type { ActiveRun } from "./activeRun.ts"
+import type { ArgumentRules } from "./checkArguments.ts"
 import { Gate } from "./gate.ts"
 import type { HostRecord, ResidentRecord } from "./handles.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
@@ -109,6 +110,8 @@ const noCounters = (): Counters => ({
 export class RunnerState {
   readonly hostApi: HostApiService
   readonly settings: Settings
+  /** What the arguments of its runs are checked against. */
+  readonly argumentRules: ArgumentRules
   readonly gate = new Gate(() => this.notify())
   readonly counters: Counters = noCounters()
   /** By identity, and only as long as the user keeps the callable. */
@@ -140,6 +143,11 @@ export class RunnerState {
   constructor(hostApi: HostApiService, settings: Settings) {
     this.hostApi = hostApi
     this.settings = settings
+    this.argumentRules = {
+      owner: this,
+      allowSharedViews: settings.allowSharedViews,
+      hostAddress: hostApi.hostAddress
+    }
     this.configuration = { ...settings.temporaryBuffer, maxBytes: 0, chunkBytes: [] }
     this.rules = this.#rulesOf(this.configuration)
     this.allocator = new BumpAllocator([], [], this.rules)

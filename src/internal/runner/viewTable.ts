@@ -3,7 +3,7 @@
  */
 import type { Transfers } from "../../HostApi.ts"
 import { TransferKind, TransferTable } from "../core/transferTable.ts"
-import { type Bindings, Form } from "./bindings.ts"
+import type { Bindings } from "./bindings.ts"
 
 /** Which side of an entry a tensor's address goes to. */
 type Side = "source" | "destination"
@@ -24,7 +24,6 @@ export class ViewTable implements Transfers {
   hostToDeviceBytes = 0
   deviceToHostBytes = 0
   clearedBytes = 0
-  readonly #hostAddress: (view: ArrayBufferView) => number
   readonly #bindings: Bindings
   readonly #views: Array<Link> = []
   readonly #leases: Array<Link & { readonly offsetBytes: number }> = []
@@ -33,12 +32,10 @@ export class ViewTable implements Transfers {
     readonly capacity: number
     readonly offThread: boolean
     readonly bindings: Bindings
-    readonly hostAddress: (view: ArrayBufferView) => number
   }) {
     this.table = new TransferTable(options.capacity)
     this.offThread = options.offThread
     this.#bindings = options.bindings
-    this.#hostAddress = options.hostAddress
   }
 
   get cells(): Float64Array {
@@ -78,18 +75,17 @@ export class ViewTable implements Transfers {
     this.#count(options.kind, options.byteCount)
   }
 
-  /** Checks every view once more and writes its address as it is now. -1, or the entry whose view is gone. */
+  /** Checks every view once more; one that is intact is where it was. -1, or the entry whose view is gone. */
   readonly refresh = (): number => {
     for (const link of this.#views) {
       if (!this.#bindings.isViewIntact(link.tensor)) {
         return link.entry
       }
-      this.#write(link, this.#hostAddress(this.#bindings.hostView(link.tensor)))
     }
     return -1
   }
 
-  /** Writes host addresses that were found already, in this synchronous stretch. */
+  /** Writes the host addresses of the run's views. */
   setViewAddresses(addresses: Float64Array): void {
     for (const link of this.#views) {
       this.#write(link, addresses[link.tensor]!)
@@ -128,20 +124,5 @@ export class ViewTable implements Transfers {
       case TransferKind.hostFill:
         break
     }
-  }
-}
-
-/** The host addresses of all views of a run, by tensor; 0 for whatever has none. */
-export const readViewAddresses = (
-  bindings: Bindings,
-  hostAddress: (view: ArrayBufferView) => number,
-  addresses: Float64Array
-): void => {
-  const { byteCounts, forms } = bindings
-  for (let index = 0; index < forms.length; index++) {
-    const form = forms[index]
-    addresses[index] = (form === Form.plainView || form === Form.hostTensor) && byteCounts[index]! > 0
-      ? hostAddress(bindings.hostView(index))
-      : 0
   }
 }
