@@ -100,9 +100,10 @@ export const make: Effect.Effect<Calls, never, Scope.Scope> = Effect.gen(functio
       callOffThread(
         functions.lh_launch,
         [context, lanes.compute, kernel, null, makeTable(), count, 0, ...outputs()],
-        []
+        [],
+        (status) => Effect.sync(() => assertOk(status, "lh_launch"))
       )
-    ).pipe(Effect.map((status) => assertOk(status, "lh_launch")))
+    )
 
   return {
     block: Effect.fork(launch(gate, () => null, 0)),

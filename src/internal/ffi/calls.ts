@@ -28,17 +28,18 @@ const ended = (): void => {
 }
 
 /**
- * Calls a native function on a worker thread and waits for what it returns. `touched` is what the call reads or writes
- * beside its arguments. A call that koffi refuses is a mistake of ours, hence a defect.
+ * Calls a native function on a worker thread, waits, and goes on with what `finish` makes of the status it returns. `touched`
+ * is what the call reads or writes beside its arguments. A call that koffi refuses is a mistake of ours, hence a defect.
  */
-export const callOffThread = (
+export const callOffThread = <A, E>(
   native: NativeFunction,
   args: ReadonlyArray<unknown>,
-  touched: ReadonlyArray<unknown>
-): Effect.Effect<number> =>
-  Effect.uninterruptible(Effect.async<number>((resume) => {
+  touched: ReadonlyArray<unknown>,
+  finish: (status: number) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.uninterruptible(Effect.async<A, E>((resume) => {
     const root = [args, touched]
-    const settle = (outcome: Effect.Effect<number>): void => {
+    const settle = (outcome: Effect.Effect<A, E>): void => {
       roots.delete(root)
       ended()
       resume(outcome)
@@ -48,7 +49,11 @@ export const callOffThread = (
       roots.add(root)
       try {
         native.async(...args, (error: unknown, status: number) => {
-          settle(error === null || error === undefined ? Effect.succeed(status) : Effect.die(error))
+          settle(
+            error === null || error === undefined
+              ? Effect.suspend(() => finish(status))
+              : Effect.die(error)
+          )
         })
       } catch (error) {
         settle(Effect.die(error))

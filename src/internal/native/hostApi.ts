@@ -138,32 +138,41 @@ class Calls {
   }
 
   /** Makes a native call, off the event loop's thread where that is the way of the device. */
-  make(native: NativeFunction, args: ReadonlyArray<unknown>, touched: ReadonlyArray<unknown>): Effect.Effect<number> {
+  make<A, E>(
+    native: NativeFunction,
+    args: ReadonlyArray<unknown>,
+    touched: ReadonlyArray<unknown>,
+    finish: (status: number) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E> {
     return this.leavesThread
-      ? callOffThread(native, args, touched)
-      : Effect.sync(() => Number(native(...args)))
+      ? callOffThread(native, args, touched, finish)
+      : Effect.suspend(() => finish(Number(native(...args))))
   }
 
   /** Looks at a status that a call returned, and hands it on. */
   observe(status: number): number {
-    if (HostApi.isSticky(status)) {
+    if (status !== HostApi.Status.Ok && HostApi.isSticky(status)) {
       this.lost = true
     }
     return status
   }
 
-  offThread(name: FunctionName, args: ReadonlyArray<unknown>, touched: ReadonlyArray<unknown>): Effect.Effect<number> {
-    return Effect.suspend(() => {
-      if (this.ended) {
-        return Effect.succeed<number>(HostApi.Status.DeviceLost)
-      }
-      this.inFlightCount += 1
-      const native: NativeFunction = this.functions[name]
-      return Effect.map(this.make(native, [this.context, ...args], touched), (status) => {
-        this.inFlightCount -= 1
-        this.#abandonIfIdle()
-        return this.observe(status)
-      })
+  /** Makes a call that may take long, and goes on with what `finish` makes of its status. Called within a step. */
+  offThread<A, E>(
+    name: FunctionName,
+    args: ReadonlyArray<unknown>,
+    touched: ReadonlyArray<unknown>,
+    finish: (status: number) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E> {
+    if (this.ended) {
+      return finish(HostApi.Status.DeviceLost)
+    }
+    this.inFlightCount += 1
+    const native: NativeFunction = this.functions[name]
+    return this.make(native, [this.context, ...args], touched, (status) => {
+      this.inFlightCount -= 1
+      this.#abandonIfIdle()
+      return finish(this.observe(status))
     })
   }
 
@@ -213,7 +222,7 @@ const describe = (
     calls.ended = true
     return isAbandoned
       ? Effect.sync(() => calls.abandon())
-      : Effect.asVoid(calls.make(functions.lh_context_close, [context], []))
+      : calls.make(functions.lh_context_close, [context], [], () => Effect.void)
   })
   return {
     hostApi: {
@@ -292,7 +301,7 @@ const memoryOperations = (
       const args = [byteCount, alignmentBytes, addressOut]
       return byteCount < offThreadMallocBytes
         ? finishMalloc(calls, callNow(calls, "lh_malloc", args), addressOut)
-        : Effect.flatMap(calls.offThread("lh_malloc", args, []), (status) => finishMalloc(calls, status, addressOut))
+        : calls.offThread("lh_malloc", args, [], (status) => finishMalloc(calls, status, addressOut))
     }).pipe(Effect.uninterruptible),
   free: (address) => offThread(calls, "free", "lh_free", [address], []),
   hostMalloc: (byteCount) =>
@@ -340,7 +349,7 @@ const workOperations = (
             ? waitFor(calls, "submit", ticketOut[0]!)
             : Effect.fail(calls.failure("submit", status, failedOut[0]))
         return answersAtOnce && transfers.offThread
-          ? Effect.flatMap(calls.offThread("lh_submit", args, [transfers]), finish)
+          ? calls.offThread("lh_submit", args, [transfers], finish)
           : finish(callNow(calls, "lh_submit", args))
       }).pipe(Effect.uninterruptible),
     collect: (transfers) =>
@@ -364,7 +373,7 @@ const workOperations = (
             ? waitFor(calls, "launch", ticketOut[0]!)
             : Effect.fail(calls.failure("launch", status, failedOut[0]))
         return answersAtOnce && table.offThread
-          ? Effect.flatMap(calls.offThread("lh_launch", args, [table]), finish)
+          ? calls.offThread("lh_launch", args, [table], finish)
           : finish(callNow(calls, "lh_launch", args))
       }).pipe(Effect.uninterruptible)
   }
@@ -380,12 +389,14 @@ const offThread = (
   args: ReadonlyArray<unknown>,
   touched: ReadonlyArray<unknown>
 ): Effect.Effect<void, HostApi.HostApiError> =>
-  Effect.flatMap(
-    calls.offThread(name, args, touched),
-    (status) => status === HostApi.Status.Ok ? Effect.void : Effect.fail(calls.failure(operation, status))
-  ).pipe(
-    Effect.uninterruptible
-  )
+  Effect.uninterruptible(Effect.suspend(() =>
+    calls.offThread(
+      name,
+      args,
+      touched,
+      (status) => status === HostApi.Status.Ok ? Effect.void : Effect.fail(calls.failure(operation, status))
+    )
+  ))
 
 const finishMalloc = (
   calls: Calls,
@@ -424,7 +435,7 @@ const waitFor = (calls: Calls, operation: string, ticket: number): Effect.Effect
         return Effect.void
       case HostApi.Status.NotReady:
       case HostApi.Status.Timeout:
-        return Effect.flatMap(calls.offThread("lh_wait", [ticket, waitNanos, failedOut], []), finish)
+        return calls.offThread("lh_wait", [ticket, waitNanos, failedOut], [], finish)
       default:
         return Effect.fail(calls.failure(operation, status, failedOut[0]))
     }

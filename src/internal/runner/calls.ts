@@ -16,17 +16,22 @@ import type { RunnerState } from "./state.ts"
 export const call = <A>(
   state: RunnerState,
   effect: Effect.Effect<A, HostApiError>
+): Effect.Effect<A, HostApiError> => Effect.uninterruptible(guarded(state, () => effect))
+
+/** Makes a call in an uninterruptible region of the caller's. */
+const guarded = <A>(
+  state: RunnerState,
+  work: () => Effect.Effect<A, HostApiError>
 ): Effect.Effect<A, HostApiError> =>
-  Effect.suspend(() => state.lifecycle._tag === "Poisoned" ? Effect.fail(refusedCall(state.lifecycle.error)) : effect)
-    .pipe(
-      Effect.tapError((error) =>
-        Effect.suspend(() => {
-          state.observe(error)
-          return state.logWarnings
-        })
-      ),
-      Effect.uninterruptible
-    )
+  Effect.catchAll(
+    Effect.suspend(() =>
+      state.lifecycle._tag === "Poisoned" ? Effect.fail(refusedCall(state.lifecycle.error)) : work()
+    ),
+    (error) => {
+      state.observe(error)
+      return Effect.zipRight(state.logWarnings, Effect.fail(error))
+    }
+  )
 
 /**
  * Makes a later call of what began on an open runner. Whoever waited may have given up meanwhile: a poisoned runner closes
@@ -39,9 +44,9 @@ export const laterCall = <A>(
   Effect.suspend(() => state.lifecycle._tag === "Closed" ? Effect.fail(refusedCall(closedCall)) : call(state, effect))
 
 /**
- * Makes a call on behalf of a run. Where an interrupt deadline is set, an interruption waits that long at most: then the
+ * Makes a call on behalf of a run, in an uninterruptible region of the caller's. Where an interrupt deadline is set, an interruption waits that long at most: then the
  * runner is poisoned, and what the call touches is left alone for ever. Whatever the call's result is good for happens
- * inside `effect`, because the one who waits may be gone when it ends.
+ * inside `work`, because the one who waits may be gone when it ends.
  */
 export const callWithDeadline = <A>(
   state: RunnerState,
@@ -52,15 +57,15 @@ export const callWithDeadline = <A>(
     /** What the call touches beside its arguments; it is kept for ever when the call is given up. */
     readonly touched: () => ReadonlyArray<unknown>
   },
-  effect: Effect.Effect<A, HostApiError>
+  work: () => Effect.Effect<A, HostApiError>
 ): Effect.Effect<A, HostApiError> => {
   const deadline = state.settings.interruptDeadline
   if (deadline === undefined || !options.isInterruptible) {
-    return call(state, effect)
+    return guarded(state, work)
   }
-  return Effect.uninterruptible(Effect.gen(function*() {
+  return Effect.gen(function*() {
     const touched = options.touched()
-    const fiber = yield* Effect.forkDaemon(call(state, effect))
+    const fiber = yield* Effect.forkDaemon(call(state, Effect.suspend(work)))
     const giveUp = Effect.gen(function*() {
       if (Option.isNone(yield* within(Fiber.await(fiber), deadline))) {
         leftAlone.push(touched)
@@ -73,7 +78,7 @@ export const callWithDeadline = <A>(
         Effect.onInterrupt(() => giveUp)
       )
     )
-  }))
+  })
 }
 
 /**

@@ -2,7 +2,7 @@
  * Turning a device's failure into the error that a caller acts on. Errors are built here, on failure only.
  */
 import { DeviceFailed, DeviceOutOfMemory, InvalidArgument, LaunchFailed, TransferFailed } from "../../Errors.ts"
-import { type HostApiError, isSticky, mayHaveMoved, Status } from "../../HostApi.ts"
+import { HostApiError, isSticky, mayHaveMoved, Status } from "../../HostApi.ts"
 import { Role } from "../core/plan.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import { Form } from "./bindings.ts"
@@ -44,6 +44,27 @@ export const deviceFailure = (state: RunnerState, error: DeviceFields): DeviceFa
     ...deviceFields(error),
     runner: state.isPoisoned ? "poisoned" : state.lifecycle._tag === "Unconfigured" ? "unconfigured" : "ready"
   })
+
+/** A host view of a run was detached before its table was submitted. */
+export const detachedFailure = (
+  run: ActiveRun,
+  step: "stage" | "copyBack",
+  table: ViewTable
+): TransferFailed | InvalidArgument =>
+  transferFailure(
+    run,
+    new HostApiError({
+      operation: "submit",
+      status: Status.InvalidArgument,
+      statusName: "InvalidArgument",
+      deviceCode: 0,
+      deviceName: "",
+      detail: "a host view was detached or resized",
+      entryIndex: -1
+    }),
+    step,
+    table
+  )
 
 /** A transfer that belongs to no run failed. */
 export const moveFailure = (

@@ -25,8 +25,9 @@ export class Gate {
 
   /** Runs `work` when its turn has come. Work that has begun is not interrupted. */
   through<A, E>(work: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    const inside = this.#inside(work)
     return Effect.uninterruptible(
-      Effect.zipRight(this.#enter, Effect.ensuring(work, Effect.sync(() => this.#leave())))
+      Effect.suspend(() => this.#tryEnter() ? inside : Effect.zipRight(this.#wait, inside))
     )
   }
 
@@ -41,23 +42,35 @@ export class Gate {
     }
   }
 
-  readonly #enter: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.#broken) {
-      return Effect.void
-    }
-    if (!this.#busy) {
-      this.#busy = true
-      return Effect.void
-    }
-    return Effect.async<void>((resume) => {
-      // A scheduler may have let others in between: without a second look nobody would be left to wake this one.
-      if (this.#broken || !this.#busy) {
-        this.#busy = !this.#broken
-        resume(Effect.void)
-      } else {
-        this.#waiting.push(() => resume(Effect.void))
+  /** What has entered leaves in the very step in which it ends. Runs in an uninterruptible region. */
+  #inside<A, E>(work: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.matchCauseEffect(work, {
+      onFailure: (cause) => {
+        this.#leave()
+        return Effect.failCause(cause)
+      },
+      onSuccess: (value) => {
+        this.#leave()
+        return Effect.succeed(value)
       }
     })
+  }
+
+  #tryEnter(): boolean {
+    if (this.#busy && !this.#broken) {
+      return false
+    }
+    this.#busy = !this.#broken
+    return true
+  }
+
+  readonly #wait: Effect.Effect<void> = Effect.async((resume) => {
+    // A scheduler may have let others in between: without a second look nobody would be left to wake this one.
+    if (this.#tryEnter()) {
+      resume(Effect.void)
+    } else {
+      this.#waiting.push(() => resume(Effect.void))
+    }
   })
 
   #leave(): void {

@@ -139,7 +139,7 @@ const transfer = (
         callWithDeadline(
           state,
           { operation: options.purpose, isInterruptible: run.isInterruptible, touched: () => [move.view] },
-          moveBytes(state, move)
+          () => moveBytes(state, move)
         ),
         (error) => moveFailure(error, options.purpose, name, "unchanged")
       )

@@ -32,6 +32,8 @@ export class PreparedCallable {
   readonly name: string
   readonly execution: Execution
   readonly clear: Clear | undefined
+  /** Whether it has kernels, instead of a function in TypeScript. */
+  readonly isNative: boolean
   readonly parameters: ReadonlyArray<Parameter>
   /** The parameters that have a name in the argument object: all but scratch. */
   readonly named: ReadonlyArray<Parameter>
@@ -50,10 +52,16 @@ export class PreparedCallable {
     this.name = callable.name
     this.execution = callable.execution
     this.clear = callable.clear
+    this.isNative = callable.implementation._tag === "Native"
     this.parameters = parameters
     this.named = parameters.filter((parameter) => parameter.kind !== ArgumentKind.scratch)
     this.bindings = new Bindings(parameters)
     this.readWriteResidents = this.bindings.writtenResidents.map((parameter) => parameter.name)
+  }
+
+  /** Whether it can be launched: its kernel was found, or it has none. */
+  get isLoaded(): boolean {
+    return this.kernel !== undefined || !this.isNative
   }
 
   /** The plan made for what is bound, in the configuration of now, or `undefined`. The one used last is found at once. */

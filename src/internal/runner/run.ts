@@ -42,12 +42,18 @@ const runAwaited = (
   args: unknown,
   dims: GivenDims | undefined
 ): Effect.Effect<void, unknown> =>
-  whetherInterruptible(state, (isInterruptible) =>
-    Effect.acquireUseRelease(
-      acquireRun(state, callable, args, { dims, isInterruptible }),
-      (active): Effect.Effect<void, unknown> => Effect.zipRight(launchRun(state, active), validateRun(state, active)),
-      (active) => endRun(state, active)
-    ))
+  whetherInterruptible(
+    state,
+    (isInterruptible) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(acquireRun(state, callable, args, { dims, isInterruptible }), (active) =>
+          Effect.catchAllCause(
+            restore(Effect.flatMap(launchRun(state, active), () => validateRun(state, active))),
+            // A run that was validated has ended, whatever validating it came to.
+            (cause) => Effect.zipRight(endRun(state, active), Effect.failCause(cause))
+          ))
+      )
+  )
 
 /** Begins a run in the scope and answers its handle. */
 export const bindRun = (

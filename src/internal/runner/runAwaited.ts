@@ -19,14 +19,17 @@ import { allocationFailure, launchFailure, transferFailure } from "./failures.ts
 import { launchContext } from "./launchContext.ts"
 import { countLease, countTable, settleLease } from "./leases.ts"
 import { loadCallable } from "./loading.ts"
+import type { PreparedCallable } from "./preparedCallable.ts"
+import { endNow } from "./runNow.ts"
 import type { Moves } from "./runTables.ts"
 import { beginRun, finishRun } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
+import { immediateMoves, launchInline, stageNow, validateNow, withWarnings } from "./stepsNow.ts"
 import type { ViewTable } from "./viewTable.ts"
 
 /**
- * Begins a run and stages it. Uninterruptible but for the waiting on the device; whatever fails or interrupts before it
- * succeeds, the run has ended.
+ * Begins a run and stages it, in an uninterruptible region of the caller's. Whatever fails before it succeeds, the run has
+ * ended.
  */
 export const acquireRun = (
   state: RunnerState,
@@ -34,17 +37,27 @@ export const acquireRun = (
   args: unknown,
   options: { readonly dims: GivenDims | undefined; readonly isInterruptible: boolean }
 ): Effect.Effect<ActiveRun, BindError> =>
-  Effect.uninterruptible(
-    Effect.flatMap(loadCallable(state, callable), (prepared) =>
-      Effect.suspend(() => {
-        const run = beginRun(state, prepared, args, options.dims)
-        if (!(run instanceof ActiveRun)) {
-          return Effect.fail(run)
-        }
-        run.isInterruptible = options.isInterruptible
-        return stage(state, run)
-      }))
-  )
+  Effect.suspend(() => {
+    const prepared = state.prepared.get(callable)
+    return prepared?.isLoaded === true
+      ? beginAndStage(state, prepared, args, options)
+      : Effect.flatMap(loadCallable(state, callable), (loaded) => beginAndStage(state, loaded, args, options))
+  })
+
+const beginAndStage = (
+  state: RunnerState,
+  prepared: PreparedCallable,
+  args: unknown,
+  options: { readonly dims: GivenDims | undefined; readonly isInterruptible: boolean }
+): Effect.Effect<ActiveRun, BindError> => {
+  const run = beginRun(state, prepared, args, options.dims)
+  if (!(run instanceof ActiveRun)) {
+    return Effect.fail(run)
+  }
+  run.isInterruptible = options.isInterruptible
+  const immediate = immediateMoves(state, run)
+  return immediate === undefined ? stage(state, run) : stageNow(state, immediate, run)
+}
 
 /** Stages a run that has begun. When that fails, the run has ended. */
 const stage = (state: RunnerState, run: ActiveRun): Effect.Effect<ActiveRun, BindError> =>
@@ -195,7 +208,7 @@ const callForRun = <A, E>(
     const { isInterruptible } = run
     const touched = (): ReadonlyArray<unknown> => [run.tables, ...run.bindings.values, ...run.bindings.records]
     return Effect.mapError(
-      callWithDeadline(state, { operation, isInterruptible, touched }, Effect.suspend(work)),
+      callWithDeadline(state, { operation, isInterruptible, touched }, work),
       explain
     )
   }))
@@ -235,33 +248,51 @@ export const launchRun = (state: RunnerState, run: ActiveRun): Effect.Effect<voi
       return Effect.fail(outOfOrder(run, "launch"))
     }
     run.phase = "Launching"
-    const { implementation } = run.prepared.callable
-    const work = implementation._tag === "Native"
+    const { callable, execution, kernel } = run.prepared
+    const { immediate } = state.hostApi
+    if (execution === "inline" && kernel !== undefined && immediate !== undefined && !state.gate.busy) {
+      return launchInline(state, immediate, run)
+    }
+    const { implementation } = callable
+    return implementation._tag === "Native"
       ? launchNative(state, run)
-      : launchTypeScript(state, run, implementation.launch)
-    return Effect.onExit(work, (exit) =>
-      Effect.sync(() => {
-        if (run.phase === "Launching") {
-          run.phase = Exit.isSuccess(exit) ? "Launched" : "Failed"
-        }
-      }))
+      : Effect.onExit(
+        launchTypeScript(state, run, implementation.launch),
+        (exit) => Effect.sync(() => launchEnded(run, Exit.isSuccess(exit)))
+      )
   })
 
-const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, LaunchError> =>
-  Effect.suspend(() => {
-    const { kernel } = run.prepared
-    assert(kernel !== undefined, "a kernel is loaded before its run begins")
-    const { args, argumentNames } = run.tables
-    const table = { cells: args.cells, count: args.count, offThread: run.prepared.execution === "awaited" }
-    return callForRun(state, run, {
-      operation: "launch",
-      work: () =>
-        Effect.map(state.hostApi.launch(kernel, table, run.origin("launch", argumentNames)), () => {
-          state.counters.launches += 1
-        }),
-      explain: (error) => launchFailure(state, run, error)
-    })
+/** Unless the run was ended meanwhile, it can be validated now, or only end. */
+const launchEnded = (run: ActiveRun, isSuccess: boolean): void => {
+  if (run.phase === "Launching") {
+    run.phase = isSuccess ? "Launched" : "Failed"
+  }
+}
+
+const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, LaunchError> => {
+  const { execution, kernel } = run.prepared
+  assert(kernel !== undefined, "a kernel is loaded before its run begins")
+  const { args, argumentNames } = run.tables
+  const table = { cells: args.cells, count: args.count, offThread: execution === "awaited" }
+  const launched = callForRun(state, run, {
+    operation: "launch",
+    work: () =>
+      Effect.map(state.hostApi.launch(kernel, table, run.origin("launch", argumentNames)), () => {
+        state.counters.launches += 1
+      }),
+    explain: (error) => launchFailure(state, run, error)
   })
+  return Effect.matchCauseEffect(launched, {
+    onFailure: (cause) => {
+      launchEnded(run, false)
+      return Effect.failCause(cause)
+    },
+    onSuccess: () => {
+      launchEnded(run, true)
+      return Effect.void
+    }
+  })
+}
 
 const launchTypeScript = (
   state: RunnerState,
@@ -285,6 +316,10 @@ export const validateRun = (state: RunnerState, run: ActiveRun): Effect.Effect<v
       return Effect.fail(outOfOrder(run, "validate"))
     }
     run.phase = "Validating"
+    const immediate = immediateMoves(state, run)
+    if (immediate !== undefined) {
+      return validateNow(state, immediate, run)
+    }
     return Effect.onExit(submitAll(state, run, "out", run.tables.copyBack), () => endRun(state, run))
   })
 
@@ -296,6 +331,11 @@ export const endRun = (state: RunnerState, run: ActiveRun): Effect.Effect<void> 
   Effect.suspend(() => {
     if (run.phase === "Ended") {
       return Effect.void
+    }
+    const { immediate } = state.hostApi
+    if (immediate !== undefined && !run.tables.hasFreeLeases && !state.gate.busy) {
+      endNow(state, immediate, run)
+      return withWarnings(state, Effect.void)
     }
     // Its own call may be in flight in another fiber, and never end.
     const hasCallInFlight = run.phase === "Launching" || run.phase === "Validating"

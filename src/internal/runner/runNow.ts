@@ -3,7 +3,7 @@
  * can interrupt it, and nothing is allocated per tensor.
  */
 import type { DevicePtr } from "../../DevicePtr.ts"
-import type { DeviceFailed, DeviceOutOfMemory } from "../../Errors.ts"
+import type { DeviceFailed, DeviceOutOfMemory, InvalidArgument, TransferFailed } from "../../Errors.ts"
 import { type HostApiError, type Immediate, Status } from "../../HostApi.ts"
 import type { LaunchError, RunError, ValidateError } from "../../Run.ts"
 import { assert } from "../assert.ts"
@@ -40,7 +40,7 @@ export const bindNow = (
   state: RunnerState,
   immediate: Immediate,
   run: ActiveRun
-): RunError | undefined => {
+): DeviceOutOfMemory | DeviceFailed | TransferFailed | InvalidArgument | undefined => {
   const { tables } = run
   if (tables.hasFreeLeases) {
     const failure = mallocNow(state, immediate, run)
@@ -86,7 +86,7 @@ const mallocNow = (
   return undefined
 }
 
-const launchNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): LaunchError | undefined => {
+export const launchNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): LaunchError | undefined => {
   const { kernel } = run.prepared
   assert(kernel !== undefined, "a kernel is loaded before its run begins")
   const args = { cells: run.tables.args.cells, count: run.tables.args.count, offThread: false }
