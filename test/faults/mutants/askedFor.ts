@@ -37,16 +37,8 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "begin outside bracket",
     about: "A run begins before the bracket that ends it.",
     file: "internal/runner/run.ts",
-    find: `    Effect.acquireUseRelease(
-      acquireRun(state, callable, args, { dims, isInterruptible }),
-      (active): Effect.Effect<void, unknown> => Effect.zipRight(launchRun(state, active), validateRun(state, active)),
-      (active) => endRun(state, active)
-    ))`,
-    replace: `    Effect.flatMap(
-      acquireRun(state, callable, args, { dims, isInterruptible }),
-      (active): Effect.Effect<void, unknown> =>
-        Effect.ensuring(Effect.zipRight(launchRun(state, active), validateRun(state, active)), endRun(state, active))
-    ))`,
+    find: "Effect.flatMap(acquireRun(state, callable, args, { dims, isInterruptible }), (active) =>",
+    replace: "Effect.flatMap(restore(acquireRun(state, callable, args, { dims, isInterruptible })), (active) =>",
     scenarios: ["buffer no-op leases, awaited"]
   },
   {
@@ -141,13 +133,8 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "interruptible native call",
     about: "Whoever is interrupted leaves a call in flight behind and goes on to release what it uses.",
     file: "internal/runner/calls.ts",
-    find: `      ),
-      Effect.uninterruptible
-    )`,
-    replace: `      ),
-      Effect.disconnect,
-      Effect.interruptible
-    )`,
+    find: "    return guarded(state, work)\n",
+    replace: "    return Effect.interruptible(Effect.disconnect(guarded(state, work)))\n",
     scenarios: ["free leases"],
     forms: ["delayed"]
   },
@@ -191,12 +178,8 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "waiter not woken when an awakened waiter is interrupted",
     about: "Whoever waits at the gate may be interrupted, and then keeps the gate that it was handed.",
     file: "internal/runner/gate.ts",
-    find: `    return Effect.uninterruptible(
-      Effect.zipRight(this.#enter, Effect.ensuring(work, Effect.sync(() => this.#leave())))
-    )`,
-    replace: `    return Effect.uninterruptible(
-      Effect.zipRight(Effect.interruptible(this.#enter), Effect.ensuring(work, Effect.sync(() => this.#leave())))
-    )`,
+    find: "Effect.zipRight(this.#wait, inside)",
+    replace: "Effect.zipRight(Effect.interruptible(this.#wait), inside)",
     scenarios: ["waiting for each other"],
     forms: ["delayed"]
   }
