@@ -19,6 +19,8 @@ export class LeaseTable {
   readonly byteCounts: Float64Array
   readonly #states: Uint8Array
   #heldFreeCount = 0
+  /** No `free` lease above this entry is held. */
+  #searchFrom = -1
 
   constructor(count: number) {
     this.count = count
@@ -50,6 +52,7 @@ export class LeaseTable {
     this.#states[index] = State.held
     if (kind === LeaseKind.free) {
       this.#heldFreeCount += 1
+      this.#searchFrom = Math.max(this.#searchFrom, index)
     }
   }
 
@@ -64,8 +67,9 @@ export class LeaseTable {
     if (this.#heldFreeCount === 0) {
       return -1
     }
-    for (let index = this.count - 1; index >= 0; index--) {
+    for (let index = this.#searchFrom; index >= 0; index--) {
       if (this.kinds[index] === LeaseKind.free && this.#states[index] === State.held) {
+        this.#searchFrom = index
         return index
       }
     }

@@ -32,12 +32,13 @@ export class Bindings {
   readonly hostAddresses: Float64Array
   /** The argument object whose names were checked last. */
   namedBy: object | undefined
-  /** How many of the parameters are held by handles. */
-  handleCount = 0
+  #hostTensorCount = 0
   /** Grows when a form, a size or a shape changes: then another plan may be needed. */
   shapeVersion = 0
   /** Grows when a host view is another, or elsewhere: then addresses and aliases have to be looked at. */
   placeVersion = 0
+  /** Grows when a resident is another. */
+  residentVersion = 0
   readonly #overlaps: Overlaps
   /** For each plain view that is not empty one of ours over the same buffer: its first byte is gone when the buffer is. */
   readonly #probes: Array<Uint8Array | undefined>
@@ -95,6 +96,9 @@ export class Bindings {
     hostAddress: number
   ): void {
     this.#accept(index, form, record.byteCount, record.shape, hostAddress)
+    if (form === Form.resident && record !== this.records[index]) {
+      this.residentVersion += 1
+    }
     this.records[index] = record
     this.#probes[index] = undefined
   }
@@ -119,7 +123,7 @@ export class Bindings {
     if (form !== before || byteCount !== this.byteCounts[index] || !isSameShape(shape, this.shapes[index])) {
       this.shapeVersion += 1
       this.placeVersion += 1
-      this.handleCount += (isHandle(form) ? 1 : 0) - (isHandle(before) ? 1 : 0)
+      this.#hostTensorCount += (form === Form.hostTensor ? 1 : 0) - (before === Form.hostTensor ? 1 : 0)
       this.forms[index] = form
       this.byteCounts[index] = byteCount
       this.shapes[index] = shape
@@ -139,6 +143,9 @@ export class Bindings {
 
   /** Lets go of host tensors when a run has ended: once they are closed, nobody should keep their memory. */
   releaseHostTensors(): void {
+    if (this.#hostTensorCount === 0) {
+      return
+    }
     for (let index = 0; index < this.forms.length; index++) {
       if (this.forms[index] === Form.hostTensor) {
         this.incoming[index] = undefined
@@ -163,8 +170,6 @@ export class Bindings {
       : { written: this.parameters[found.written]!, other: this.parameters[found.other]! }
   }
 }
-
-const isHandle = (form: number | undefined): boolean => form === Form.hostTensor || form === Form.resident
 
 /** Whether two shapes are the same; `undefined` is the shape of what has none of its own. */
 export const isSameShape = (

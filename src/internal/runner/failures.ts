@@ -146,7 +146,7 @@ export const launchFailure = (state: RunnerState, run: ActiveRun, error: HostApi
     ...deviceFields(error),
     reason: launchReason(error.status),
     callable: run.name,
-    argument: run.tables.argumentNames[error.entryIndex] ?? "",
+    argument: run.tables.launchOrigin.names[error.entryIndex] ?? "",
     // A launch that answers within its own call is to blame itself; a late one may have met an earlier fault.
     attribution: state.hostApi.traits.answersAtOnce || !isSticky(error.status) ? "thisRun" : "unknown",
     hostOutputs: "unchanged",

@@ -19,8 +19,6 @@ export interface ResidentRecord {
   readonly allocatedBytes: number
   /** Null for a tensor without elements. */
   readonly address: DevicePtr
-  /** Bound runs that use it. */
-  pinCount: number
   closed: boolean
 }
 
@@ -32,7 +30,6 @@ export interface HostRecord {
   readonly byteCount: number
   readonly buffer: SharedArrayBuffer
   readonly view: ArrayBufferView
-  pinCount: number
   closed: boolean
 }
 

@@ -65,7 +65,6 @@ const acquire = (
           byteCount,
           buffer,
           view: makeView(dtype, buffer),
-          pinCount: 0,
           closed: false
         }
         state.hostTensors.add(record)
@@ -113,7 +112,7 @@ export const releaseHostTensor = (state: RunnerState, record: HostRecord): Effec
       return Effect.void
     }
     record.closed = true
-    return state.until(() => record.pinCount === 0).pipe(
+    return state.until(() => !state.isInUse(record)).pipe(
       Effect.zipRight(state.gate.through(unregister(state, record))),
       Effect.zipRight(Effect.sync(() => {
         state.hostTensors.delete(record)

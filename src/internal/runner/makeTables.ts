@@ -103,7 +103,7 @@ export const makeTables = (
     byteCounts,
     leases: makeLeases(parameters, byteCounts, plan, context),
     args: makeArguments(parameters, byteCounts, resolution, plan, context),
-    argumentNames: parameters.map((parameter) => parameter.name),
+    launchesOffThread: prepared.execution === "awaited",
     plan,
     stage: stage.moves,
     copyBack: copyBack.moves,

@@ -117,7 +117,7 @@ const acquire = (
       state.counters.residentBytes -= allocatedBytes
     })
     const record = (address: DevicePtr.DevicePtr): ResidentRecord => {
-      const made = { owner: state, dtype, shape, byteCount, allocatedBytes, address, pinCount: 0, closed: false }
+      const made = { owner: state, dtype, shape, byteCount, allocatedBytes, address, closed: false }
       state.residents.add(made)
       state.counters.residentCount += 1
       state.counters.residentHighWaterBytes = Math.max(
@@ -239,7 +239,7 @@ export const releaseResident = (state: RunnerState, record: ResidentRecord): Eff
       return Effect.void
     }
     record.closed = true
-    return state.until(() => record.pinCount === 0).pipe(
+    return state.until(() => !state.isInUse(record)).pipe(
       Effect.zipRight(
         record.allocatedBytes === 0
           ? Effect.void

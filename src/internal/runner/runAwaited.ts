@@ -270,14 +270,13 @@ const launchEnded = (run: ActiveRun, isSuccess: boolean): void => {
 }
 
 const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, LaunchError> => {
-  const { execution, kernel } = run.prepared
+  const { kernel } = run.prepared
   assert(kernel !== undefined, "a kernel is loaded before its run begins")
-  const { args, argumentNames } = run.tables
-  const table = { cells: args.cells, count: args.count, offThread: execution === "awaited" }
+  const { launch, launchOrigin } = run.tables
   const launched = callForRun(state, run, {
     operation: "launch",
     work: () =>
-      Effect.map(state.hostApi.launch(kernel, table, run.origin("launch", argumentNames)), () => {
+      Effect.map(state.hostApi.launch(kernel, launch, launchOrigin), () => {
         state.counters.launches += 1
       }),
     explain: (error) => launchFailure(state, run, error)

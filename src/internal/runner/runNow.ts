@@ -53,7 +53,7 @@ export const bindNow = (
     return undefined
   }
   state.counters.stageCalls += 1
-  const status = immediate.submit("in", table, run.origin("stage", table.names))
+  const status = immediate.submit("in", table, tables.stageOrigin)
   if (status !== Status.Ok) {
     return transferFailure(run, observed(state, immediate.lastFailure("submit", status)), "stage", table)
   }
@@ -89,8 +89,7 @@ const mallocNow = (
 export const launchNow = (state: RunnerState, immediate: Immediate, run: ActiveRun): LaunchError | undefined => {
   const { kernel } = run.prepared
   assert(kernel !== undefined, "a kernel is loaded before its run begins")
-  const args = { cells: run.tables.args.cells, count: run.tables.args.count, offThread: false }
-  const status = immediate.launch(kernel, args, run.origin("launch", run.tables.argumentNames))
+  const status = immediate.launch(kernel, run.tables.launch, run.tables.launchOrigin)
   if (status !== Status.Ok) {
     return launchFailure(state, run, observed(state, immediate.lastFailure("launch", status)))
   }
@@ -102,7 +101,7 @@ export const copyBackNow = (state: RunnerState, immediate: Immediate, run: Activ
   const table = run.tables.copyBack.inline
   if (table !== undefined) {
     state.counters.copyBackCalls += 1
-    const status = immediate.submit("out", table, run.origin("copyBack", table.names))
+    const status = immediate.submit("out", table, run.tables.copyBackOrigin)
     if (status !== Status.Ok) {
       return transferFailure(run, observed(state, immediate.lastFailure("submit", status)), "copyBack", table)
     }

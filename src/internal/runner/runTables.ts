@@ -3,6 +3,7 @@
  * transfers that stage it and copy it back.
  */
 import { InvalidArgument } from "../../Errors.ts"
+import type { Arguments, Origin, Purpose } from "../../HostApi.ts"
 import type { RunPlan } from "../../RunPlan.ts"
 import * as TensorLease from "../../TensorLease.ts"
 import { ArgumentKind, type ArgumentTable } from "../core/argumentTable.ts"
@@ -24,6 +25,11 @@ export interface Moves {
   readonly collect: ViewTable | undefined
 }
 
+/** The origin of one of a run's calls. It is made once, and tells each run's number while that run is bound. */
+interface CallOrigin extends Origin {
+  runId: number
+}
+
 export class RunTables {
   readonly parameters: ReadonlyArray<Parameter>
   readonly resolution: Resolution
@@ -31,13 +37,17 @@ export class RunTables {
   readonly byteCounts: Float64Array
   readonly leases: LeaseTable
   readonly args: ArgumentTable
-  readonly argumentNames: ReadonlyArray<string>
+  /** What a launch hands to the backend: the cells of `args`. */
+  readonly launch: Arguments
   /** `undefined` with a zero budget. */
   readonly plan: Plan | undefined
   readonly stage: Moves
   readonly copyBack: Moves
   readonly stagingBytes: number
   readonly hasFreeLeases: boolean
+  readonly stageOrigin: CallOrigin
+  readonly launchOrigin: CallOrigin
+  readonly copyBackOrigin: CallOrigin
   readonly #scalars: ReadonlyArray<Parameter>
   readonly #residents: ReadonlyArray<Parameter>
   readonly #forms: Uint8Array
@@ -46,6 +56,8 @@ export class RunTables {
   readonly #given: GivenDims | undefined
   /** The version of the bindings whose views these tables point at. */
   #placeVersion = -1
+  /** The version of the bindings whose residents the argument table points at. */
+  #residentVersion = -1
   #described: RunPlan | undefined
 
   constructor(options: {
@@ -56,7 +68,8 @@ export class RunTables {
     readonly byteCounts: Float64Array
     readonly leases: LeaseTable
     readonly args: ArgumentTable
-    readonly argumentNames: ReadonlyArray<string>
+    /** Whether a launch leaves the event loop's thread. */
+    readonly launchesOffThread: boolean
     readonly plan: Plan | undefined
     readonly stage: Moves
     readonly copyBack: Moves
@@ -67,12 +80,15 @@ export class RunTables {
     this.byteCounts = options.byteCounts
     this.leases = options.leases
     this.args = options.args
-    this.argumentNames = options.argumentNames
+    this.launch = { cells: options.args.cells, count: options.args.count, offThread: options.launchesOffThread }
     this.plan = options.plan
     this.stage = options.stage
     this.copyBack = options.copyBack
     this.stagingBytes = options.stagingBytes
     this.hasFreeLeases = options.leases.kinds.includes(LeaseKind.free)
+    this.stageOrigin = originOf("stage", options.stage.inline?.names ?? [])
+    this.launchOrigin = originOf("launch", options.parameters.map(({ name }) => name))
+    this.copyBackOrigin = originOf("copyBack", options.copyBack.inline?.names ?? [])
     this.#scalars = options.parameters.filter(({ kind }) => kind === ArgumentKind.scalar)
     this.#residents = options.parameters.filter(({ index }) => options.leases.kinds[index] === LeaseKind.externalNoop)
     this.#forms = options.bindings.forms.slice()
@@ -100,11 +116,18 @@ export class RunTables {
     return given === this.#given || isSameRecord(given, this.#given)
   }
 
-  /** Writes what differs from run to run into the argument table: scalars, and where residents lie. */
-  bindArguments(bindings: Bindings): void {
+  /** Writes what differs from run to run: the run's number, scalars, and where residents lie. */
+  bindRun(runId: number, bindings: Bindings): void {
+    this.stageOrigin.runId = runId
+    this.launchOrigin.runId = runId
+    this.copyBackOrigin.runId = runId
     for (const { dtype, index } of this.#scalars) {
       this.args.setScalar(index, dtype, bindings.values[index] as number | bigint)
     }
+    if (this.#residentVersion === bindings.residentVersion) {
+      return
+    }
+    this.#residentVersion = bindings.residentVersion
     for (const { index } of this.#residents) {
       const { address } = bindings.records[index] as ResidentRecord
       this.leases.moveExternal(index, address)
@@ -161,6 +184,8 @@ export class RunTables {
     return this.#described
   }
 }
+
+const originOf = (purpose: Purpose, names: ReadonlyArray<string>): CallOrigin => ({ purpose, runId: 0, names })
 
 const describe = (tables: RunTables): RunPlan => {
   const leases: Array<TensorLease.TensorLease> = []

@@ -4,10 +4,9 @@
 import { RunAlreadyActive, type RunnerClosed, type RunnerPoisoned, type RunnerUnconfigured } from "../../Errors.ts"
 import { assert } from "../assert.ts"
 import { ActiveRun } from "./activeRun.ts"
-import { type Bindings, Form } from "./bindings.ts"
+import type { Bindings } from "./bindings.ts"
 import { checkArguments } from "./checkArguments.ts"
 import type { GivenDims } from "./dimensions.ts"
-import type { HostRecord, ResidentRecord } from "./handles.ts"
 import { makeTables, type TableRefusal } from "./makeTables.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
 import { readArguments } from "./readArguments.ts"
@@ -160,8 +159,7 @@ const take = (state: RunnerState, prepared: PreparedCallable, tables: RunTables)
     state.allocator.takePlanned(tables.plan.usedBytes)
     raiseHighWater(state, tables.plan.totalBytes, tables.plan.paddingBytes)
   }
-  tables.bindArguments(prepared.bindings)
-  pin(prepared.bindings, 1)
+  tables.bindRun(run.generation, prepared.bindings)
   return run
 }
 
@@ -190,23 +188,7 @@ export const finishRun = (state: RunnerState, run: ActiveRun): boolean => {
   if (!run.succeeded) {
     state.counters.runsFailed += 1
   }
-  pin(run.bindings, -1)
+  run.bindings.releaseHostTensors()
   state.notify()
   return true
-}
-
-/** Counts the run among those that use each resident and host tensor. */
-const pin = (bindings: Bindings, change: 1 | -1): void => {
-  if (bindings.handleCount === 0) {
-    return
-  }
-  for (let index = 0; index < bindings.forms.length; index++) {
-    const form = bindings.forms[index]
-    if (form === Form.resident || form === Form.hostTensor) {
-      ;(bindings.records[index] as HostRecord | ResidentRecord).pinCount += change
-    }
-  }
-  if (change === -1) {
-    bindings.releaseHostTensors()
-  }
 }

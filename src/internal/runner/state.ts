@@ -190,6 +190,11 @@ export class RunnerState {
     return this.lifecycle._tag === "Unconfigured" ? new RunnerUnconfigured({ operation }) : this.refusal(operation)
   }
 
+  /** Whether a bound run uses a resident or a host tensor. */
+  isInUse(record: ResidentRecord | HostRecord): boolean {
+    return this.activeRun?.bindings.records.includes(record) === true
+  }
+
   get isPoisoned(): boolean {
     return this.lifecycle._tag === "Poisoned"
   }
@@ -255,6 +260,9 @@ export class RunnerState {
 
   /** Wakes whoever waits for a condition to hold. */
   notify(): void {
+    if (this.#idleWaiters.length === 0) {
+      return
+    }
     for (const wake of this.#idleWaiters.splice(0)) {
       wake()
     }

@@ -58,11 +58,11 @@ export const addedMutants: ReadonlyArray<Mutant> = [
     forms: ["delayed"]
   },
   {
-    name: "run pins its residents for ever",
-    about: "A run that ends does not let go of the residents that it used, so their scope never closes.",
-    file: "internal/runner/slot.ts",
-    find: "  pin(run.bindings, -1)\n",
-    replace: "",
+    name: "residents in use for ever",
+    about: "A run that has ended counts as one that uses its residents, so their scope never closes.",
+    file: "internal/runner/state.ts",
+    find: "return this.activeRun?.bindings.records.includes(record) === true",
+    replace: "return this.generation > 0 && this.residents.has(record as ResidentRecord)",
     scenarios: ["external buffer"]
   },
   {

@@ -84,7 +84,7 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "release in wrong order",
     about: "What was malloc'd for a run is freed from the oldest to the newest.",
     file: "internal/core/leaseTable.ts",
-    find: "for (let index = this.count - 1; index >= 0; index--) {",
+    find: "for (let index = this.#searchFrom; index >= 0; index--) {",
     replace: "for (let index = 0; index < this.count; index++) {",
     scenarios: ["leases freed newest first"]
   },
@@ -142,7 +142,7 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "missing in-flight wait",
     about: "A resident is freed without waiting for the runs that use it.",
     file: "internal/runner/residents.ts",
-    find: "return state.until(() => record.pinCount === 0).pipe(",
+    find: "return state.until(() => !state.isInUse(record)).pipe(",
     replace: "return Effect.void.pipe(",
     scenarios: ["resident closed while a run uses it"]
   },

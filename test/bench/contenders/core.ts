@@ -1,0 +1,42 @@
+/**
+ * The core alone: arguments read and checked, plan found, staged, copied back and ended, without Effect and without a
+ * launch. The one file of the benchmark that looks inside the package.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Callable, HostApi, RunnerOptions } from "leasehold"
+import { assert } from "../../../src/internal/assert.ts"
+import { ActiveRun } from "../../../src/internal/runner/activeRun.ts"
+import { close, open } from "../../../src/internal/runner/close.ts"
+import { loadCallable } from "../../../src/internal/runner/loading.ts"
+import { bindNow, copyBackNow, endNow } from "../../../src/internal/runner/runNow.ts"
+import { beginRunNow } from "../../../src/internal/runner/slot.ts"
+import type { RunnerState } from "../../../src/internal/runner/state.ts"
+import { settings } from "../../../src/RunnerOptions.ts"
+
+/** A runner's inside. */
+export const openCore = (
+  hostApi: HostApi.Service,
+  options: RunnerOptions.RunnerOptions
+): Effect.Effect<RunnerState, unknown, Scope.Scope> =>
+  Effect.flatMap(settings(options, hostApi.traits), (checked) => Effect.acquireRelease(open(hostApi, checked), close))
+
+/** One run of the core over and over. */
+export const coreRuns = (
+  state: RunnerState,
+  callable: Callable.Any,
+  args: Readonly<Record<string, Uint8Array>>
+): Effect.Effect<(runs: number) => void, unknown> =>
+  Effect.map(loadCallable(state, callable), (prepared) => {
+    const { immediate } = state.hostApi
+    assert(immediate !== undefined, "the simulator answers at once")
+    return (runs) => {
+      for (let count = 0; count < runs; count++) {
+        const run = beginRunNow(state, prepared, args, undefined)
+        assert(run instanceof ActiveRun, "a run begins on a free slot")
+        const failure = bindNow(state, immediate, run) ?? copyBackNow(state, immediate, run)
+        endNow(state, immediate, run)
+        assert(failure === undefined, "a run of the core does not fail")
+      }
+    }
+  })
