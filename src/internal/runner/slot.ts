@@ -25,7 +25,7 @@ export const slotRefusal = (
   state: RunnerState,
   callable: string
 ): RunAlreadyActive | RunnerClosed | RunnerPoisoned | RunnerUnconfigured | undefined => {
-  const refusal = state.planRefusal(`a run of ${callable}`)
+  const refusal = state.lifecycle._tag === "Ready" ? undefined : state.planRefusal(`a run of ${callable}`)
   if (refusal !== undefined) {
     return refusal
   }
