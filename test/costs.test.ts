@@ -106,7 +106,7 @@ describe("a warm run", () => {
           const { args, callable } = workloadOf(count, "inline")
           const block = 500
           const run = runner.run(callable, args)
-          const runs = () => Effect.runSync(loop(run, block))
+          const runs = () => Effect.runSync(loop(() => run, block))
           // The first run loads the kernel; the next ones are compiled.
           yield* run
           runs()

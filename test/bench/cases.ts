@@ -8,7 +8,7 @@ import { leasehold } from "./contenders/leasehold.ts"
 import { type Effort, heapBytesPerRun, interleave, minorCollectionsPer1000Runs, ratio, timingOf } from "./measure.ts"
 import { type Case, contenderNames, type Timing, type UnitName, unitNames } from "./report.ts"
 import { unitBatches } from "./units.ts"
-import { alignmentBytes, makeWorkload, sliceBytes, type Workload } from "./workload.ts"
+import { alignmentBytes, findWrongOutput, makeWorkload, sliceBytes, spoilOutputs, type Workload } from "./workload.ts"
 
 export interface Size {
   readonly count: number
@@ -19,6 +19,8 @@ const counts = [1, 8, 20, 64, 512, 4096]
 const sizes = [64, 4096, 65_536]
 
 export const allSizes: ReadonlyArray<Size> = sizes.flatMap((byteCount) => counts.map((count) => ({ count, byteCount })))
+
+export const nameOf = ({ byteCount, count }: Size): string => `${count} x ${byteCount} B`
 
 /** Host views, a buffer for each of five contenders, and what those that malloc hold at once. */
 const copiesInMemory = 8
@@ -51,11 +53,24 @@ export const measureSize = (
   })).pipe(Effect.provide(Simulator.layer({ totalBytes: bufferBytes * copiesInMemory + 2 ** 26 })))
 }
 
+/** What all figures rely on: that each contender brings the inputs to its memory, and back what lies there for the outputs. */
+const checkResults = async (work: Workload, contenders: ReadonlyArray<Contender>): Promise<void> => {
+  for (const { echo, name } of contenders) {
+    spoilOutputs(work)
+    await echo()
+    const index = findWrongOutput(work)
+    if (index >= 0) {
+      throw new Error(`${name}: the output ${index} of ${nameOf(work)} is not the echo of its input`)
+    }
+  }
+}
+
 const measureContenders = async (
   work: Workload,
   contenders: ReadonlyArray<Contender>,
   options: { readonly effort: Effort; readonly units: boolean }
 ): Promise<Measured> => {
+  await checkResults(work, contenders)
   globalThis.gc?.()
   const unitsAmong = options.units ? unitNames : []
   const batches = [...contenders.map(({ batch }) => batch), ...unitsAmong.map((name) => unitBatches[name])]

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs"
 import { arch, availableParallelism, cpus, release, totalmem, type as osType } from "node:os"
 import { join } from "node:path"
-
-const root = join(import.meta.dirname, "../../..")
+import { compiler } from "./native.ts"
+import { root } from "./root.ts"
 
 const versionOf = (name: string): string =>
   (JSON.parse(readFileSync(join(root, "node_modules", name, "package.json"), "utf8")) as { readonly version: string })
@@ -28,6 +28,7 @@ export const describeMachine = (): Readonly<Record<string, string | number>> => 
   v8: process.versions.v8,
   effect: versionOf("effect"),
   koffi: versionOf("koffi"),
+  compiler: compiler(),
   allocator: allocator(),
   date: new Date().toISOString()
 })

@@ -1,6 +1,7 @@
 /** The functions of native/bench as JavaScript calls them. */
 import koffi from "koffi"
 import { join } from "node:path"
+import { root } from "./root.ts"
 
 /** A device address as koffi hands it out. */
 export type Address = unknown
@@ -13,8 +14,8 @@ export interface TensorCalls {
   readonly copyOut: (view: Uint8Array, source: Address, byteCount: number) => void
 }
 
-/** The package's own folder: the benchmark is compiled to a folder beside `dist`. */
-const root = join(import.meta.dirname, "../../..")
+/** What the native library was compiled with. */
+export const compiler = (): string => loaded.func("const char *bench_compiler(void)")() as string
 
 export const library = join(root, "native/build/libleasehold_bench.so")
 
@@ -29,12 +30,12 @@ export const tensorCalls = {
 
 export const cRetained = loaded.func(
   "int32_t bench_c_retained(const double *addresses, uint32_t input_count, uint32_t count, uint64_t byte_count, " +
-    "double buffer_address, uint64_t slice_bytes, int32_t run_count)"
+    "double buffer_address, uint64_t slice_bytes, int32_t run_count, int32_t is_echo)"
 ) as (...args: ReadonlyArray<unknown>) => number
 
 export const cMalloc = loaded.func(
   "int32_t bench_c_malloc(const double *addresses, uint32_t input_count, uint32_t count, uint64_t byte_count, " +
-    "uint64_t alignment_bytes, int32_t run_count)"
+    "uint64_t alignment_bytes, int32_t run_count, int32_t is_echo)"
 ) as (...args: ReadonlyArray<unknown>) => number
 
 /** The empty kernel, called as a function. */
@@ -66,3 +67,26 @@ export const counted = (calls: TensorCalls, count: { calls: number; mallocs: num
     calls.copyOut(view, source, byteCount)
   }
 })
+
+const echoTensor = loaded.func(
+  "void bench_echo_tensor(void *destination, const void *source, uint64_t byte_count)"
+) as (destination: Address, source: Address, byteCount: number) => void
+
+/**
+ * The same calls, with the echo where a program without a launch has none: before the first output is copied out, it gets
+ * the bytes of the tensor that was copied in first, inverted, and so on.
+ */
+export const echoing = (calls: TensorCalls): TensorCalls => {
+  const copiedIn: Array<Address> = []
+  return {
+    ...calls,
+    copyIn: (destination, view, byteCount) => {
+      copiedIn.push(destination)
+      calls.copyIn(destination, view, byteCount)
+    },
+    copyOut: (view, source, byteCount) => {
+      echoTensor(source, copiedIn.shift(), byteCount)
+      calls.copyOut(view, source, byteCount)
+    }
+  }
+}

@@ -74,6 +74,7 @@ export interface BusReport {
 export interface DelayReport {
   readonly p50Millis: number
   readonly p99Millis: number
+  readonly maxMillis: number
 }
 
 export interface EventLoopReport {
@@ -99,8 +100,8 @@ export interface Report {
   readonly units: Readonly<Record<UnitName, Timing>>
   readonly cases: ReadonlyArray<Case>
   readonly extra: {
-    readonly bus: BusReport
-    readonly eventLoop: EventLoopReport
+    readonly bus: BusReport | null
+    readonly eventLoop: EventLoopReport | null
     readonly qwen3: Qwen3Report | null
   }
   readonly targets: ReadonlyArray<Target>

@@ -59,7 +59,7 @@ export const targetsOf = (report: Omit<Report, "targets">): ReadonlyArray<Target
     ...growth("core"),
     ...growth("run"),
     ...steadyState(cases),
-    least("bus: coalesced to apart, times faster", extra.bus.timesFaster, 5),
+    ...(extra.bus === null ? [] : [least("bus: coalesced to apart, times faster", extra.bus.timesFaster, 5)]),
     ...(extra.qwen3 === null ? [] : [most("qwen3: overhead, share of the run", extra.qwen3.overheadShare, 0.01)])
   ].filter(({ value }) => !Number.isNaN(value))
 }

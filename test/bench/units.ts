@@ -30,14 +30,14 @@ const callInTurn = (runs: number): Promise<void> =>
 
 /** The batches of all units. */
 export const unitBatches: Readonly<Record<UnitName, Batch>> = {
-  effect_step: (runs) => Effect.runSync(loop(Effect.void, runs)),
-  acquire_use_release: (runs) => Effect.runSync(loop(bracket, runs)),
-  scoped_acquire_release: (runs) => Effect.runSync(loop(scope, runs)),
+  effect_step: (runs) => Effect.runSync(loop(() => Effect.void, runs)),
+  acquire_use_release: (runs) => Effect.runSync(loop(() => bracket, runs)),
+  scoped_acquire_release: (runs) => Effect.runSync(loop(() => scope, runs)),
   koffi_call: (runs) => {
     for (let run = 0; run < runs; run++) {
       emptyKernel(null, 0)
     }
   },
   koffi_call_async: callInTurn,
-  koffi_call_async_effect: (runs) => Effect.runPromise(loop(asyncCall, runs))
+  koffi_call_async_effect: (runs) => Effect.runPromise(loop(() => asyncCall, runs))
 }

@@ -20,7 +20,7 @@ export const sliceBytes = (byteCount: number): number => Math.ceil(byteCount / a
 /** A single tensor is an input. */
 export const makeWorkload = (count: number, byteCount: number): Workload => {
   const inputCount = Math.ceil(count / 2)
-  const views = Array.from({ length: count }, (_, index) => new Uint8Array(byteCount).fill(index % 251))
+  const views = Array.from({ length: count }, (_, index) => patterned(byteCount, index))
   return {
     count,
     byteCount,
@@ -28,6 +28,48 @@ export const makeWorkload = (count: number, byteCount: number): Workload => {
     outputs: views.slice(inputCount),
     args: Object.fromEntries(views.map((view, index) => [`tensor${index}`, view]))
   }
+}
+
+/** The period of the pattern, a prime, so that no two tensors beside each other are alike. */
+const period = 251
+
+/** Bytes that differ from tensor to tensor and from place to place. */
+const patterned = (byteCount: number, seed: number): Uint8Array => {
+  const view = new Uint8Array(byteCount)
+  const known = Math.min(byteCount, period)
+  for (let index = 0; index < known; index++) {
+    view[index] = (index + seed) % period
+  }
+  for (let filled = known; filled < byteCount; filled *= 2) {
+    view.copyWithin(filled, 0, filled)
+  }
+  return view
+}
+
+/** What the outputs hold before a run that is checked. */
+const untouched = 0xa5
+
+/** Puts other bytes into the outputs, so that it shows what a run writes. */
+export const spoilOutputs = (work: Workload): void => {
+  for (const view of work.outputs) {
+    view.fill(untouched)
+  }
+}
+
+/** The place of the first output that is not the echo of its input, which is that input's bytes inverted; -1 if all are. */
+export const findWrongOutput = (work: Workload): number =>
+  work.outputs.findIndex((view, index) => !isEcho(wordsOf(view), wordsOf(work.inputs[index]!)))
+
+/** All sizes are whole words. */
+const wordsOf = (view: Uint8Array): Int32Array => new Int32Array(view.buffer)
+
+const isEcho = (output: Int32Array, input: Int32Array): boolean => {
+  for (let index = 0; index < input.length; index++) {
+    if (output[index] !== ~input[index]!) {
+      return false
+    }
+  }
+  return true
 }
 
 /** A callable over a workload's tensors. */

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { Contender, Counts } from "../contender.ts"
 import { loop } from "../loop.ts"
-import { addressOf, cMalloc, counted, cRetained, type TensorCalls, tensorCalls } from "../native.ts"
+import { addressOf, cMalloc, counted, cRetained, echoing, type TensorCalls, tensorCalls } from "../native.ts"
 import { alignmentBytes, sliceBytes, type Workload } from "../workload.ts"
 import { effectBracket } from "./effectBracket.ts"
 import { effectPerTensor } from "./effectPerTensor.ts"
@@ -12,33 +12,28 @@ import { plainPerTensor } from "./plainPerTensor.ts"
 export const byHand = (work: Workload, bufferAddress: number): ReadonlyArray<Contender> => {
   const { byteCount, count, inputs } = work
   const addresses = Float64Array.from([...inputs, ...work.outputs], addressOf)
-  const perTensor = effectPerTensor(tensorCalls, work)
-  const bracket = effectBracket(tensorCalls, work)
+  const retained = (runs: number, isEcho: 0 | 1): void => {
+    cRetained(addresses, inputs.length, count, byteCount, bufferAddress, sliceBytes(byteCount), runs, isEcho)
+  }
+  const malloced = (runs: number, isEcho: 0 | 1): void => {
+    cMalloc(addresses, inputs.length, count, byteCount, alignmentBytes, runs, isEcho)
+  }
   return [
     {
       name: "c_retained",
-      batch: (runs) => {
-        cRetained(addresses, inputs.length, count, byteCount, bufferAddress, sliceBytes(byteCount), runs)
-      },
+      batch: (runs) => retained(runs, 0),
+      echo: () => retained(1, 1),
+      // One call makes a whole batch.
       count: () => ({ nativeCalls: 0, deviceMallocs: 0 })
     },
     {
       name: "c_malloc",
-      batch: (runs) => {
-        cMalloc(addresses, inputs.length, count, byteCount, alignmentBytes, runs)
-      },
+      batch: (runs) => malloced(runs, 0),
+      echo: () => malloced(1, 1),
       count: () => ({ nativeCalls: 0, deviceMallocs: count })
     },
-    {
-      name: "effect_per_tensor",
-      batch: (runs) => Effect.runSync(loop(perTensor, runs)),
-      count: () => countCalls((calls) => Effect.runSync(effectPerTensor(calls, work)))
-    },
-    {
-      name: "effect_bracket",
-      batch: (runs) => Effect.runSync(loop(bracket, runs)),
-      count: () => countCalls((calls) => Effect.runSync(effectBracket(calls, work)))
-    },
+    effectContender("effect_per_tensor", effectPerTensor, work),
+    effectContender("effect_bracket", effectBracket, work),
     {
       name: "plain_per_tensor",
       batch: (runs) => {
@@ -46,10 +41,29 @@ export const byHand = (work: Workload, bufferAddress: number): ReadonlyArray<Con
           plainPerTensor(tensorCalls, work)
         }
       },
-      count: () => countCalls((calls) => plainPerTensor(calls, work))
+      ...singleRuns((calls) => plainPerTensor(calls, work))
     }
   ]
 }
+
+/** The Effect is made once for all runs, which favours these contenders: `run` is made anew for each. */
+const effectContender = (
+  name: Contender["name"],
+  make: (calls: TensorCalls, work: Workload) => Effect.Effect<void>,
+  work: Workload
+): Contender => {
+  const effect = make(tensorCalls, work)
+  return {
+    name,
+    batch: (runs) => Effect.runSync(loop(() => effect, runs)),
+    ...singleRuns((calls) => Effect.runSync(make(calls, work)))
+  }
+}
+
+const singleRuns = (run: (calls: TensorCalls) => void): Pick<Contender, "echo" | "count"> => ({
+  echo: () => run(echoing(tensorCalls)),
+  count: () => countCalls(run)
+})
 
 const countCalls = (run: (calls: TensorCalls) => void): Counts => {
   const count = { calls: 0, mallocs: 0 }

@@ -9,7 +9,7 @@ import { assert } from "../../../src/internal/assert.ts"
 import { ActiveRun } from "../../../src/internal/runner/activeRun.ts"
 import { close, open } from "../../../src/internal/runner/close.ts"
 import { loadCallable } from "../../../src/internal/runner/loading.ts"
-import { bindNow, copyBackNow, endNow } from "../../../src/internal/runner/runNow.ts"
+import { bindNow, copyBackNow, endNow, runNow } from "../../../src/internal/runner/runNow.ts"
 import { beginRunNow } from "../../../src/internal/runner/slot.ts"
 import type { RunnerState } from "../../../src/internal/runner/state.ts"
 import { settings } from "../../../src/RunnerOptions.ts"
@@ -21,11 +21,13 @@ export const openCore = (
 ): Effect.Effect<RunnerState, unknown, Scope.Scope> =>
   Effect.flatMap(settings(options, hostApi.traits), (checked) => Effect.acquireRelease(open(hostApi, checked), close))
 
+type Args = Readonly<Record<string, Uint8Array>>
+
 /** One run of the core over and over. */
 export const coreRuns = (
   state: RunnerState,
   callable: Callable.Any,
-  args: Readonly<Record<string, Uint8Array>>
+  args: Args
 ): Effect.Effect<(runs: number) => void, unknown> =>
   Effect.map(loadCallable(state, callable), (prepared) => {
     const { immediate } = state.hostApi
@@ -39,4 +41,18 @@ export const coreRuns = (
         assert(failure === undefined, "a run of the core does not fail")
       }
     }
+  })
+
+/** A single run with its launch, which the core leaves out: the kernel's results are in the core's memory afterwards. */
+export const runWithLaunch = (
+  state: RunnerState,
+  callable: Callable.Any,
+  args: Args
+): Effect.Effect<void, unknown> =>
+  Effect.map(loadCallable(state, callable), (prepared) => {
+    const { immediate } = state.hostApi
+    assert(immediate !== undefined, "the simulator answers at once")
+    const run = beginRunNow(state, prepared, args, undefined)
+    assert(run instanceof ActiveRun, "a run begins on a free slot")
+    assert(runNow(state, immediate, run) === undefined, "a run of the core does not fail")
   })

@@ -8,14 +8,24 @@ import * as Layer from "effect/Layer"
 import koffi from "koffi"
 import { DeviceRunner, HostApi, Simulator } from "leasehold"
 import { existsSync, mkdirSync, symlinkSync } from "node:fs"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import * as Decoder from "../../../examples/qwen3-decode/decoder.ts"
 import * as Kernel from "../../../examples/qwen3-decode/kernel.ts"
 import * as Model from "../../../examples/qwen3-decode/model.ts"
 import { median } from "../measure.ts"
 import type { Qwen3Report } from "../report.ts"
+import { root } from "../root.ts"
 
-const example = join(import.meta.dirname, "../../../../examples/qwen3-decode")
+const example = join(root, "examples/qwen3-decode")
+const modelFolder = join(example, "model")
+
+/** What the measurement needs and a checkout may lack, by name; `undefined` where everything is there. */
+export const missing = (): string | undefined => {
+  if (!existsSync(join(modelFolder, "model.safetensors"))) {
+    return "the example's model"
+  }
+  return existsSync(join(example, "kernel/build", basename(Kernel.library))) ? undefined : "the example's kernel"
+}
 
 /** The example finds its kernel beside itself, and is compiled to another folder here. */
 const linkKernel = (): void => {
@@ -35,7 +45,7 @@ const textTokens = 64
 export const measureQwen3 = (steps: number): Effect.Effect<Qwen3Report, unknown> =>
   Effect.scoped(Effect.gen(function*() {
     linkKernel()
-    const model = yield* Model.open(join(example, "model"))
+    const model = yield* Model.open(modelFolder)
     const config = { ...model.config, maxPositions: textTokens }
     const residentMaxBytes = Decoder.residentBytes(model, { config, textCount: 1 })
     const launched: { table: HostApi.Arguments | undefined } = { table: undefined }
