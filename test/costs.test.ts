@@ -5,7 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import type { Scheduler } from "effect"
-import { Arg, type Callable, DeviceRunner, HostApi, Simulator } from "leasehold"
+import { Arg, type Callable, DeviceRunner, Simulator } from "leasehold"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { loop } from "./bench/loop.ts"
