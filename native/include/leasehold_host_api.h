@@ -79,6 +79,12 @@ typedef double lh_kernel;
 /* Where a piece of work queues. Work on one lane happens in order; lanes overlap if the traits say so. */
 enum { LH_LANE_IN = 0, LH_LANE_COMPUTE = 1, LH_LANE_OUT = 2, LH_LANE_COUNT = 3 };
 
+/*
+ * Beside the lane of a launch: the kernel runs on a thread of the backend, and the call hands out a ticket, even where the
+ * backend answers at once. For backends with LH_FEATURE_DEFERRED_LAUNCH.
+ */
+#define LH_LANE_DEFERRED 0x80000000u
+
 /* Structs -------------------------------------------------------------------------------------------------------- */
 
 /* How to open a context. */
@@ -106,7 +112,8 @@ enum {
   LH_FEATURE_TICKETS = 1 << 0,               /* submit and launch may hand out tickets */
   LH_FEATURE_HOST_REGISTER = 1 << 1,         /* host memory of the caller can be registered */
   LH_FEATURE_COMPLETION_DESCRIPTOR = 1 << 2, /* there is a descriptor to watch */
-  LH_FEATURE_VIRTUAL_CLOCK = 1 << 3          /* clock_nanos is counted, not measured */
+  LH_FEATURE_VIRTUAL_CLOCK = 1 << 3,         /* clock_nanos is counted, not measured */
+  LH_FEATURE_DEFERRED_LAUNCH = 1 << 4        /* launches can be deferred */
 };
 
 typedef struct lh_device_info {
@@ -322,7 +329,7 @@ LH_EXPORT lh_status lh_module_load(lh_context *context, const char *path, lh_mod
 LH_EXPORT lh_status lh_kernel_find(lh_context *context, lh_module module, const char *symbol, lh_kernel *kernel_out);
 
 /*
- * Launches a kernel on a lane. Every argument address is checked against the live allocations before the launch.
+ * Launches a kernel on a lane, deferred where LH_LANE_DEFERRED is added to it. Every argument address is checked against the live allocations before the launch.
  * `geometry` may be null. `argument_table_address` is 0 (arguments by value) or the device address of a table that holds
  * them. The arguments are read within the call. On failure failed_index_out holds the argument, as for lh_submit.
  */

@@ -83,7 +83,7 @@ lh_status lh_device_info_get(lh_context *context, lh_device_info *info_out) {
   outcome result = context_enter(context);
   if (result.status == LH_OK) {
     const settings *setup = &context->setup;
-    lh_device_info info = {.total_bytes = setup->total_bytes, .features = LH_FEATURE_HOST_REGISTER};
+    lh_device_info info = {.total_bytes = setup->total_bytes, .features = LH_FEATURE_HOST_REGISTER | LH_FEATURE_DEFERRED_LAUNCH};
     info.features |= setup->completes_late ? LH_FEATURE_TICKETS : 0u;
     info.features |= setup->clock_is_virtual ? LH_FEATURE_VIRTUAL_CLOCK : 0u;
     snprintf(info.name, sizeof info.name, "Leasehold simulator");

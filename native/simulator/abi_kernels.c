@@ -69,6 +69,7 @@ lh_status lh_kernel_find(lh_context *context, lh_module module, const char *symb
 /* What a launch is called with, beside where its results go. */
 typedef struct launch {
   uint32_t lane;
+  bool is_deferred;
   uint32_t count;
   lh_kernel kernel;
   const lh_geometry *geometry;
@@ -101,6 +102,10 @@ static outcome check_launch(lh_context *context, const launch *launched) {
 
 static outcome launch_late(lh_context *context, const launch *launched, lh_kernel_function function,
                            lh_ticket *ticket_out) {
+  lh_status ready = lanes_ready(context);
+  if (ready != LH_OK) {
+    return failure(ready, "The host has no room for the threads of the lanes.");
+  }
   ticket_slot *slot = NULL;
   size_t table_bytes = launched->count * sizeof *launched->arguments;
   outcome opened = ticket_open(context, launched->arguments, table_bytes, &slot);
@@ -136,7 +141,8 @@ lh_status lh_launch(lh_context *context, uint32_t lane, lh_kernel kernel, const 
   }
   char lab_detail[DETAIL_MAX_BYTES];
   const launch launched = {
-      .lane = lane,
+      .lane = lane & ~LH_LANE_DEFERRED,
+      .is_deferred = (lane & LH_LANE_DEFERRED) != 0,
       .count = count,
       .kernel = kernel,
       .geometry = geometry,
@@ -153,8 +159,9 @@ lh_status lh_launch(lh_context *context, uint32_t lane, lh_kernel kernel, const 
   }
   if (result.status == LH_OK) {
     lh_kernel_function function = modules_kernel(&context->modules, kernel);
-    result = context->setup.completes_late ? launch_late(context, &launched, function, ticket_out)
-                                           : launch_now(context, &launched, function, ticket_out);
+    bool is_late = context->setup.completes_late || launched.is_deferred;
+    result = is_late ? launch_late(context, &launched, function, ticket_out)
+                     : launch_now(context, &launched, function, ticket_out);
   }
   return context_leave_table(context, result, failed_index_out);
 }

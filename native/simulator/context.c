@@ -54,8 +54,14 @@ lh_status context_open(const settings *setup, lh_context **context_out) {
   }
   status = arena_open(&context->device, setup->total_bytes, setup->alignment_bytes, setup->size_granularity_bytes);
   if (status == LH_OK && setup->completes_late) {
-    status = lanes_open(context);
+    pthread_mutex_lock(&context->mutex);
+    status = lanes_ready(context);
     if (status != LH_OK) {
+      lanes_stop(context);
+    }
+    pthread_mutex_unlock(&context->mutex);
+    if (status != LH_OK) {
+      lanes_dispose(context);
       arena_close(&context->device);
     }
   }

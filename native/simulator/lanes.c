@@ -4,6 +4,7 @@
 #include "numbers.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,11 @@
 #define WAIT_MAX_NANOS 100000000u
 #define NANOS_PER_SECOND 1000000000u
 
-/* A few microseconds: longer than handing a thread a small copy takes, shorter than anybody notices. */
-enum { SPIN_COUNT = 2000 };
+/*
+ * How long a wait looks before it sleeps: longer than it takes to hand a thread a small piece of work, shorter than anybody
+ * notices. Looks at the clock, and lets others have the processor, only now and then.
+ */
+enum { SPIN_NANOS = 50000, SPIN_LOOKS = 64 };
 
 /* Threads -------------------------------------------------------------------------------------------------------- */
 
@@ -69,21 +73,17 @@ static lh_status add_thread(lh_context *context) {
   if (pthread_cond_init(&lane->arrived, NULL) != 0) {
     return LH_HOST_OUT_OF_MEMORY;
   }
-  pthread_mutex_lock(&context->mutex);
   context->reference_count += 1;
-  bool is_started = start_thread(lane) == 0;
-  if (is_started) {
-    lanes->thread_count += 1;
-  } else {
+  if (start_thread(lane) != 0) {
     context->reference_count -= 1;
     pthread_cond_destroy(&lane->arrived);
+    return LH_HOST_OUT_OF_MEMORY;
   }
-  pthread_mutex_unlock(&context->mutex);
-  return is_started ? LH_OK : LH_HOST_OUT_OF_MEMORY;
+  lanes->thread_count += 1;
+  return LH_OK;
 }
 
-lh_status lanes_open(lh_context *context) {
-  lane_set *lanes = &context->lanes;
+static lh_status add_slots(lane_set *lanes) {
   lanes->slots = calloc(TICKET_MAX_COUNT, sizeof *lanes->slots);
   if (lanes->slots == NULL) {
     return LH_HOST_OUT_OF_MEMORY;
@@ -92,16 +92,15 @@ lh_status lanes_open(lh_context *context) {
     lanes->free_slots[index] = TICKET_MAX_COUNT - 1 - index;
   }
   lanes->free_slot_count = TICKET_MAX_COUNT;
+  return LH_OK;
+}
+
+lh_status lanes_ready(lh_context *context) {
+  lane_set *lanes = &context->lanes;
   uint32_t thread_count = context->setup.lanes_overlap ? LH_LANE_COUNT : 1;
-  lh_status status = LH_OK;
-  for (uint32_t index = 0; index < thread_count && status == LH_OK; index += 1) {
+  lh_status status = lanes->slots == NULL ? add_slots(lanes) : LH_OK;
+  while (status == LH_OK && lanes->thread_count < thread_count) {
     status = add_thread(context);
-  }
-  if (status != LH_OK) {
-    pthread_mutex_lock(&context->mutex);
-    lanes_stop(context);
-    pthread_mutex_unlock(&context->mutex);
-    lanes_dispose(context);
   }
   return status;
 }
@@ -251,12 +250,20 @@ outcome ticket_poll(lh_context *context, lh_ticket ticket) {
                                             : failure(LH_INVALID_ARGUMENT, "The ticket is no integer.");
 }
 
-/* Gives the mutex up and looks again and again for a moment, which is cheaper than sleeping for work that is short. */
-static void spin(lh_context *context, uint64_t ticket) {
+/*
+ * Gives the mutex up and looks again and again for a moment, which is cheaper than sleeping for work that is short. Where
+ * somebody else is told of the end first, and the slot goes to another ticket, the moment passes and nothing is seen.
+ */
+static void spin(lh_context *context, uint64_t ticket, uint64_t deadline_nanos) {
   ticket_slot *slot = find_ticket(context, ticket);
+  uint64_t spin_end_nanos = uint64_min(deadline_nanos, monotonic_nanos() + SPIN_NANOS);
   pthread_mutex_unlock(&context->mutex);
-  for (int round = 0; round < SPIN_COUNT && !has_ended(slot, ticket); round += 1) {
-    /* The load above is all there is to do. */
+  while (!has_ended(slot, ticket) && monotonic_nanos() < spin_end_nanos) {
+    for (int look = 0; look < SPIN_LOOKS && !has_ended(slot, ticket); look += 1) {
+      /* The load above is all there is to do. */
+    }
+    /* With a single processor it is the lane's turn. */
+    sched_yield();
   }
   pthread_mutex_lock(&context->mutex);
 }
@@ -265,7 +272,7 @@ outcome ticket_wait(lh_context *context, lh_ticket ticket, uint64_t timeout_nano
   uint64_t deadline_nanos = monotonic_nanos() + uint64_min(timeout_nanos, WAIT_MAX_NANOS);
   outcome result = ticket_poll(context, ticket);
   if (result.status == LH_NOT_READY && timeout_nanos > 0) {
-    spin(context, (uint64_t)ticket);
+    spin(context, (uint64_t)ticket, deadline_nanos);
     result = look_at(context, (uint64_t)ticket);
   }
   struct timespec deadline = {

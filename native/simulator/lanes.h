@@ -41,7 +41,7 @@ typedef struct lane_thread {
 
 typedef struct lane_set {
   lane_thread threads[LH_LANE_COUNT];
-  uint32_t thread_count; /* 0 on a device that completes within the call */
+  uint32_t thread_count; /* 0 on a device that completes within the call, until a launch is deferred */
   bool is_stopping;
   ticket_slot *slots;
   uint32_t free_slots[TICKET_MAX_COUNT]; /* indices; the last is used first */
@@ -51,8 +51,8 @@ typedef struct lane_set {
   uint64_t table_bytes;     /* of all open tickets */
 } lane_set;
 
-/* Starts the threads. On failure there are none. Called before anybody else knows the context. */
-lh_status lanes_open(lh_context *context);
+/* Starts what threads are not there yet. A failure may be tried again. Called with the mutex held. */
+lh_status lanes_ready(lh_context *context);
 
 /* Lets the threads do what is queued, and ends them. The mutex is given up meanwhile. */
 void lanes_stop(lh_context *context);

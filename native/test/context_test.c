@@ -37,7 +37,8 @@ static void reports_what_the_settings_say(void) {
   lh_device_info info = {.struct_bytes = sizeof info};
   CHECK_STATUS(lh_device_info_get(context, &info), LH_OK);
   CHECK_NUMBER(info.total_bytes, 1000);
-  CHECK_NUMBER(info.features, LH_FEATURE_TICKETS | LH_FEATURE_HOST_REGISTER | LH_FEATURE_VIRTUAL_CLOCK);
+  CHECK_NUMBER(info.features, LH_FEATURE_TICKETS | LH_FEATURE_HOST_REGISTER | LH_FEATURE_VIRTUAL_CLOCK |
+                                  LH_FEATURE_DEFERRED_LAUNCH);
   CHECK(strcmp(info.name, "Leasehold simulator") == 0);
   CHECK(info.uuid[0] == '\0');
   close_device(context);

@@ -42,6 +42,12 @@ const traitFlags = {
   recoveryNewProcess: 16
 } as const
 
+/** Source: `LH_FEATURE_DEFERRED_LAUNCH`. */
+const deferredLaunchFeature = 16
+
+/** Added to the lane of a launch that is deferred. Source: `LH_LANE_DEFERRED`. */
+const deferredLane = 0x8000_0000
+
 /** Source: `LH_LANE_*`. */
 const lanes: Readonly<Record<HostApi.Lane, number>> = { in: 0, compute: 1, out: 2 }
 
@@ -53,6 +59,12 @@ const offThreadMallocBytes = 65_536
 
 /** The longest native wait. Source: `lh_wait` never waits longer than 100 ms a call. */
 const waitNanos = 100_000_000
+
+/**
+ * How long a wait stays on the event loop's thread before it leaves it: leaving it and coming back takes about as long. A
+ * loop that is held up for so long is none that anybody notices.
+ */
+const briefWaitNanos = 50_000
 
 interface LastError {
   readonly struct_bytes: number
@@ -232,7 +244,10 @@ const describe = (
       memoryInfo: memoryInfo(calls),
       hostAddress,
       ...memoryOperations(calls),
-      ...workOperations(calls, traits.answersAtOnce),
+      ...workOperations(calls, {
+        answersAtOnce: traits.answersAtOnce,
+        defersLaunches: calls.leavesThread && readFeatures(functions, context, deferredLaunchFeature)
+      }),
       immediate: traits.answersAtOnce ? immediate(calls) : undefined
     },
     statistics: () => calls.ended ? {} : readStatistics(functions, context),
@@ -242,6 +257,12 @@ const describe = (
 
 /** koffi answers a 64-bit field as a bigint where a number cannot hold it. */
 type Wide = number | bigint
+
+const readFeatures = (functions: Functions, context: unknown, feature: number): boolean => {
+  const info = { struct_bytes: structBytes.deviceInfo, features: 0 }
+  functions.lh_device_info_get(context, info)
+  return Math.floor(info.features / feature) % 2 === 1
+}
 
 const readDevice = (functions: Functions, context: unknown): HostApi.DeviceInfo => {
   const info = { struct_bytes: structBytes.deviceInfo, total_bytes: 0 as Wide, name: "", uuid: "", driver: "" }
@@ -331,7 +352,7 @@ const memoryOperations = (
 
 const workOperations = (
   calls: Calls,
-  answersAtOnce: boolean
+  { answersAtOnce, defersLaunches }: { readonly answersAtOnce: boolean; readonly defersLaunches: boolean }
 ): Pick<HostApi.Service, "submit" | "collect" | "loadKernel" | "launch"> => {
   const modules = new Map<string, number>()
   return {
@@ -367,12 +388,15 @@ const workOperations = (
       Effect.suspend(() => {
         const ticketOut = new Float64Array(1)
         const failedOut = new Uint32Array(1).fill(noEntry)
-        const args = [lanes.compute, kernel, null, table.cells, table.count, 0, ticketOut, failedOut]
+        // A deferred launch is told apart within the call, which copies the table: nothing has to be held until it ends.
+        const isDeferred = defersLaunches && table.offThread
+        const lane = isDeferred ? lanes.compute + deferredLane : lanes.compute
+        const args = [lane, kernel, null, table.cells, table.count, 0, ticketOut, failedOut]
         const finish = (status: number): Effect.Effect<void, HostApi.HostApiError> =>
           status === HostApi.Status.Ok
             ? waitFor(calls, "launch", ticketOut[0]!)
             : Effect.fail(calls.failure("launch", status, failedOut[0]))
-        return answersAtOnce && table.offThread
+        return answersAtOnce && table.offThread && !isDeferred
           ? calls.offThread("lh_launch", args, [table], finish)
           : finish(callNow(calls, "lh_launch", args))
       }).pipe(Effect.uninterruptible)
@@ -423,7 +447,7 @@ const viewGone = (operation: string, entryIndex: number): HostApi.HostApiError =
     entryIndex
   })
 
-/** Waits until a ticket ends: one look at once, then waits of bounded length on a worker thread. */
+/** Waits until a ticket ends: briefly where it is, then in waits of bounded length on a worker thread. */
 const waitFor = (calls: Calls, operation: string, ticket: number): Effect.Effect<void, HostApi.HostApiError> => {
   if (ticket === 0) {
     return Effect.void
@@ -440,7 +464,11 @@ const waitFor = (calls: Calls, operation: string, ticket: number): Effect.Effect
         return Effect.fail(calls.failure(operation, status, failedOut[0]))
     }
   }
-  return finish(callNow(calls, "lh_poll", [ticket, failedOut]))
+  return finish(
+    calls.leavesThread
+      ? callNow(calls, "lh_wait", [ticket, briefWaitNanos, failedOut])
+      : callNow(calls, "lh_poll", [ticket, failedOut])
+  )
 }
 
 const loadKernel = (

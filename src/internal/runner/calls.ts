@@ -16,22 +16,25 @@ import type { RunnerState } from "./state.ts"
 export const call = <A>(
   state: RunnerState,
   effect: Effect.Effect<A, HostApiError>
-): Effect.Effect<A, HostApiError> => Effect.uninterruptible(guarded(state, () => effect))
-
-/** Makes a call in an uninterruptible region of the caller's. */
-const guarded = <A>(
-  state: RunnerState,
-  work: () => Effect.Effect<A, HostApiError>
 ): Effect.Effect<A, HostApiError> =>
-  Effect.catchAll(
+  Effect.uninterruptible(observed(
+    state,
     Effect.suspend(() =>
-      state.lifecycle._tag === "Poisoned" ? Effect.fail(refusedCall(state.lifecycle.error)) : work()
+      state.lifecycle._tag === "Poisoned" ? Effect.fail(refusedCall(state.lifecycle.error)) : effect
     ),
-    (error) => {
-      state.observe(error)
-      return Effect.zipRight(state.logWarnings, Effect.fail(error))
-    }
-  )
+    (error) => error
+  ))
+
+/** A failure is looked at, for whether it is sticky, before it is explained. */
+const observed = <A, E>(
+  state: RunnerState,
+  effect: Effect.Effect<A, HostApiError>,
+  explain: (error: HostApiError) => E
+): Effect.Effect<A, E> =>
+  Effect.catchAll(effect, (error) => {
+    state.observe(error)
+    return Effect.zipRight(state.logWarnings, Effect.suspend(() => Effect.fail(explain(error))))
+  })
 
 /**
  * Makes a later call of what began on an open runner. Whoever waited may have given up meanwhile: a poisoned runner closes
@@ -44,11 +47,12 @@ export const laterCall = <A>(
   Effect.suspend(() => state.lifecycle._tag === "Closed" ? Effect.fail(refusedCall(closedCall)) : call(state, effect))
 
 /**
- * Makes a call on behalf of a run, in an uninterruptible region of the caller's. Where an interrupt deadline is set, an interruption waits that long at most: then the
+ * Makes a call on behalf of a run, within a step of an uninterruptible region, in which it was seen that the runner is not
+ * poisoned. Where an interrupt deadline is set, an interruption waits that long at most: then the
  * runner is poisoned, and what the call touches is left alone for ever. Whatever the call's result is good for happens
  * inside `work`, because the one who waits may be gone when it ends.
  */
-export const callWithDeadline = <A>(
+export const callWithDeadline = <A, E>(
   state: RunnerState,
   options: {
     readonly operation: string
@@ -56,16 +60,17 @@ export const callWithDeadline = <A>(
     readonly isInterruptible: boolean
     /** What the call touches beside its arguments; it is kept for ever when the call is given up. */
     readonly touched: () => ReadonlyArray<unknown>
+    readonly explain: (error: HostApiError) => E
   },
   work: () => Effect.Effect<A, HostApiError>
-): Effect.Effect<A, HostApiError> => {
+): Effect.Effect<A, E> => {
   const deadline = state.settings.interruptDeadline
   if (deadline === undefined || !options.isInterruptible) {
-    return guarded(state, work)
+    return observed(state, work(), options.explain)
   }
   return Effect.gen(function*() {
     const touched = options.touched()
-    const fiber = yield* Effect.forkDaemon(call(state, Effect.suspend(work)))
+    const fiber = yield* Effect.forkDaemon(Effect.mapError(call(state, Effect.suspend(work)), options.explain))
     const giveUp = Effect.gen(function*() {
       if (Option.isNone(yield* within(Fiber.await(fiber), deadline))) {
         leftAlone.push(touched)

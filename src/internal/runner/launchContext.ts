@@ -135,14 +135,12 @@ const transfer = (
         ? undefined
         : new StaleRun({ callable: run.name, generation: run.generation, operation: options.purpose }))
     return refusal === undefined
-      ? Effect.mapError(
-        callWithDeadline(
-          state,
-          { operation: options.purpose, isInterruptible: run.isInterruptible, touched: () => [move.view] },
-          () => moveBytes(state, move)
-        ),
-        (error) => moveFailure(error, options.purpose, name, "unchanged")
-      )
+      ? callWithDeadline(state, {
+        operation: options.purpose,
+        isInterruptible: run.isInterruptible,
+        touched: () => [move.view],
+        explain: (error) => moveFailure(error, options.purpose, name, "unchanged")
+      }, () => moveBytes(state, move))
       : Effect.fail(refusal)
   }))
 }

@@ -207,10 +207,7 @@ const callForRun = <A, E>(
     }
     const { isInterruptible } = run
     const touched = (): ReadonlyArray<unknown> => [run.tables, ...run.bindings.values, ...run.bindings.records]
-    return Effect.mapError(
-      callWithDeadline(state, { operation, isInterruptible, touched }, work),
-      explain
-    )
+    return callWithDeadline(state, { operation, isInterruptible, touched, explain }, work)
   }))
 
 /** Why a handle cannot be used now, or `undefined`. */
@@ -275,6 +272,7 @@ const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, L
   const { launch, launchOrigin } = run.tables
   const launched = callForRun(state, run, {
     operation: "launch",
+    // In the very step in which it has ended: an interruption may come right after.
     work: () =>
       Effect.map(state.hostApi.launch(kernel, launch, launchOrigin), () => {
         state.counters.launches += 1
