@@ -93,7 +93,7 @@ describe("a warm run", () => {
         operations.bind.add((yield* countOperations(bind)) - nothing)
       }
       assert.deepStrictEqual([...operations.inline], [1])
-      assert.deepStrictEqual([...operations.awaited], [28])
+      assert.deepStrictEqual([...operations.awaited], [29])
       assert.deepStrictEqual([...operations.bind], [81])
     }).pipe(Effect.provide(plain)))
 
