@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { bench } from "./bench.ts"
 import { allSizes, nameOf } from "./cases.ts"
+import { measureHeap } from "./heap.ts"
 import { parse } from "./options.ts"
 import { type Case, type ContenderName, contenderNames, type Report, unitNames } from "./report.ts"
 import { sizeTable, summary } from "./table.ts"
@@ -50,6 +51,7 @@ it.live("measures every contender of a size, and counts its calls and mallocs wh
         assert.isAbove(one.p10, 0)
         assert.isAtMost(one.p10, one.nanosPerRun)
         assert.isAtMost(one.nanosPerRun, one.p90)
+        assert.isAtLeast(one.heapBytesPerRun, 0)
         assert.include(shown[0], one.contender)
       }
       assert.strictEqual(caseOf(report, "c_retained").ratioToCRetained, 1)
@@ -88,6 +90,25 @@ it.live("measures the bus in transfers and virtual time, the event loop, and the
     }
     assert.isTrue(text.split("\n").every((line) => line.length <= 120 || line.startsWith("cpu: ")), text)
   }))
+
+it("knows what runs allocate on the heap, across collections too", async () => {
+  const kept: Array<ReadonlyArray<number>> = []
+  const pointers = 512
+  const noughts = Array.from({ length: pointers }, () => 0)
+  // 40 MB in 10,000 runs, which the young generation cannot hold.
+  const allocating = (runs: number): void => {
+    for (let run = 0; run < runs; run++) {
+      kept[0] = noughts.slice()
+    }
+  }
+  const nothing = await measureHeap(() => {}, 4000)
+  const some = await measureHeap(allocating, 4000)
+  assert.isAtMost(nothing.heapBytesPerRun, 1)
+  assert.strictEqual(nothing.minorCollectionsPer1000Runs, 0)
+  assert.isAbove(some.minorCollectionsPer1000Runs, 0)
+  assert.isAtLeast(some.heapBytesPerRun, 8 * pointers)
+  assert.isAtMost(some.heapBytesPerRun, 9 * pointers)
+})
 
 it("reads its command line, and says what is wrong with it", () => {
   const sizes = allSizes.map(nameOf)

@@ -10,7 +10,7 @@ import type { Options } from "./options.ts"
 import type { Case, Report } from "./report.ts"
 import { targetsOf } from "./targets.ts"
 
-const effort: Effort = { batchNanos: 4e6, warmUpNanos: 8e7, totalNanos: 5e9, minRounds: 5, maxRounds: 61 }
+const effort: Effort = { batchNanos: 4e6, warmUpNanos: 8e7, totalNanos: 4e9, minRounds: 5, maxRounds: 51 }
 const quickEffort: Effort = { batchNanos: 2e5, warmUpNanos: 2e6, totalNanos: 2e8, minRounds: 3, maxRounds: 5 }
 
 /** The units are measured among the contenders of this size, where it is measured at all. */

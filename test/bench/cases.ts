@@ -5,7 +5,8 @@ import { freemem } from "node:os"
 import type { Contender } from "./contender.ts"
 import { byHand } from "./contenders/byHand.ts"
 import { leasehold } from "./contenders/leasehold.ts"
-import { type Effort, heapBytesPerRun, interleave, minorCollectionsPer1000Runs, ratio, timingOf } from "./measure.ts"
+import { measureHeap } from "./heap.ts"
+import { type Effort, interleave, ratio, timingOf } from "./measure.ts"
 import { type Case, contenderNames, type Timing, type UnitName, unitNames } from "./report.ts"
 import { unitBatches } from "./units.ts"
 import { alignmentBytes, findWrongOutput, makeWorkload, sliceBytes, spoilOutputs, type Workload } from "./workload.ts"
@@ -90,8 +91,7 @@ const measureContenders = async (
       ratioToCRetained: ratio(times[index]!, reference),
       nativeCallsPerRun: nativeCalls,
       deviceMallocsPerRun: deviceMallocs,
-      heapBytesPerRun: await heapBytesPerRun(batch, timing.nanosPerRun),
-      minorCollectionsPer1000Runs: await minorCollectionsPer1000Runs(batch, timing.nanosPerRun)
+      ...await measureHeap(batch, timing.nanosPerRun)
     })
   }
   const units = unitsAmong.map((name, index) => [name, timingOf(times[contenders.length + index]!)])

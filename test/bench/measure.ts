@@ -2,7 +2,6 @@
  * Measuring contenders side by side. What is compared takes turns within each round, and ratios are taken within a round:
  * when the machine is slower for a while, it is slower for all.
  */
-import { constants, performance, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
 import type { Timing } from "./report.ts"
 
 /** Makes so many runs, one after the other. */
@@ -92,69 +91,3 @@ export const timingOf = ({ nanosPerRun, runsPerRound }: Times): Timing => ({
 /** The median of the ratios within each round. */
 export const ratio = (times: Times, to: Times): number =>
   median(times.nanosPerRun.map((nanos, round) => nanos / to.nanosPerRun[round]!))
-
-/** How much a batch may allocate so that the young generation surely holds it. */
-const quietBytes = 1_500_000
-const quietNanos = 2e7
-
-/**
- * JS heap that a run leaves behind, as garbage or not: what twice as many runs allocate more. `null` where a few runs alone
- * make collections necessary.
- */
-export const heapBytesPerRun = async (batch: Batch, nanosPerRun: number): Promise<number | null> => {
-  const few = await allocated(batch, 4)
-  if (few === null) {
-    return null
-  }
-  const runs = Math.max(2, Math.min(Math.floor(quietBytes * 2 / Math.max(few, 1)), runsWithin(quietNanos, nanosPerRun)))
-  const figures: Array<number> = []
-  for (let attempt = 0; attempt < 7; attempt++) {
-    const once = await allocated(batch, runs)
-    const twice = await allocated(batch, 2 * runs)
-    if (once !== null && twice !== null) {
-      figures.push((twice - once) / runs)
-    }
-  }
-  return figures.length === 0 ? null : Math.max(0, median(figures))
-}
-
-const allocated = async (batch: Batch, runs: number): Promise<number | null> => {
-  globalThis.gc?.()
-  const { all, value } = await collecting(async () => {
-    const before = process.memoryUsage().heapUsed
-    await batch(runs)
-    return process.memoryUsage().heapUsed - before
-  })
-  return all > 0 ? null : value
-}
-
-/** Minor collections in a thousand runs, from as many runs as fit the time. */
-export const minorCollectionsPer1000Runs = async (batch: Batch, nanosPerRun: number): Promise<number> => {
-  const runs = Math.max(1, Math.min(1000, runsWithin(5e7, nanosPerRun)))
-  globalThis.gc?.()
-  const { minor } = await collecting(async () => batch(runs))
-  return minor / runs * 1000
-}
-
-const collecting = async <A>(
-  work: () => Promise<A>
-): Promise<{ readonly value: A; readonly all: number; readonly minor: number }> => {
-  let all = 0
-  let minor = 0
-  const begun = performance.now()
-  const observer = new PerformanceObserver((list) => {
-    // A collection of before may be reported only now.
-    for (const entry of list.getEntries().filter(({ startTime }) => startTime >= begun)) {
-      const { kind } = (entry as PerformanceEntry & { readonly detail: { readonly kind: number } }).detail
-      all += 1
-      minor += kind === constants.NODE_PERFORMANCE_GC_MINOR ? 1 : 0
-    }
-  })
-  observer.observe({ entryTypes: ["gc"] })
-  const value = await work()
-  // Entries arrive in a turn of the event loop of their own.
-  await new Promise((resolve) => setImmediate(resolve))
-  await new Promise((resolve) => setImmediate(resolve))
-  observer.disconnect()
-  return { value, all, minor }
-}

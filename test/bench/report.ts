@@ -1,4 +1,5 @@
 /** What the benchmark reports: the one place that knows its shape. */
+import type { Heap } from "./heap.ts"
 
 /** In the order of the table. */
 export const contenderNames = [
@@ -39,7 +40,7 @@ export interface Timing {
 }
 
 /** One contender over one workload. */
-export interface Case extends Timing {
+export interface Case extends Timing, Heap {
   readonly contender: ContenderName
   readonly count: number
   readonly byteCount: number
@@ -50,9 +51,6 @@ export interface Case extends Timing {
   /** Calls from JavaScript into native code; the C loops are called once for a whole batch. */
   readonly nativeCallsPerRun: number
   readonly deviceMallocsPerRun: number
-  /** `null` where one run makes more than the young generation holds. */
-  readonly heapBytesPerRun: number | null
-  readonly minorCollectionsPer1000Runs: number
 }
 
 export interface Target {

@@ -21,7 +21,7 @@ const caseRow = (one: Case): string =>
     one.nanosPerTensor.toFixed(1),
     String(one.nativeCallsPerRun),
     String(one.deviceMallocsPerRun),
-    one.heapBytesPerRun === null ? "-" : one.heapBytesPerRun.toFixed(0),
+    one.heapBytesPerRun.toFixed(0),
     one.minorCollectionsPer1000Runs.toFixed(1)
   ], caseWidths)
 

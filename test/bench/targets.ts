@@ -71,6 +71,6 @@ const steadyState = (cases: ReadonlyArray<Case>): ReadonlyArray<Target> => {
     most("run: device mallocs, any case", greatest("run", (one) => one.deviceMallocsPerRun), 0),
     most("core: native calls, any case", greatest("core", (one) => one.nativeCallsPerRun), 2),
     most("run: native calls with the launch, any case", greatest("run", (one) => one.nativeCallsPerRun), 3),
-    most("run: JS heap, bytes, any case", greatest("run", (one) => one.heapBytesPerRun ?? Infinity), 1024)
+    most("run: JS heap, bytes, any case", greatest("run", (one) => one.heapBytesPerRun), 1024)
   ]
 }
