@@ -5,6 +5,7 @@ import { freemem } from "node:os"
 import type { Contender } from "./contender.ts"
 import { byHand } from "./contenders/byHand.ts"
 import { leasehold } from "./contenders/leasehold.ts"
+import { sharedChunk } from "./contenders/sharedChunk.ts"
 import { measureHeap } from "./heap.ts"
 import { type Effort, interleave, ratio, timingOf } from "./measure.ts"
 import { type Case, contenderNames, type Timing, type UnitName, unitNames } from "./report.ts"
@@ -23,8 +24,8 @@ export const allSizes: ReadonlyArray<Size> = sizes.flatMap((byteCount) => counts
 
 export const nameOf = ({ byteCount, count }: Size): string => `${count} x ${byteCount} B`
 
-/** Host views, a buffer for each of five contenders, and what those that malloc hold at once. */
-const copiesInMemory = 8
+/** Host views, the buffer that all share, and what those that malloc hold at once. */
+const copiesInMemory = 4
 
 export const fits = ({ byteCount, count }: Size): boolean =>
   count * sliceBytes(byteCount) * copiesInMemory < freemem() / 2
@@ -47,9 +48,10 @@ export const measureSize = (
   return Effect.scoped(Effect.gen(function*() {
     const hostApi = yield* HostApi.HostApi
     const buffer = yield* hostApi.malloc(bufferBytes, alignmentBytes, origin)
-    const contenders = [...(yield* leasehold(work)), ...byHand(work, buffer)].toSorted((left, right) =>
-      contenderNames.indexOf(left.name) - contenderNames.indexOf(right.name)
-    )
+    const contenders = [
+      ...(yield* leasehold(work).pipe(Effect.provideService(HostApi.HostApi, sharedChunk(hostApi, buffer)))),
+      ...byHand(work, buffer)
+    ].toSorted((left, right) => contenderNames.indexOf(left.name) - contenderNames.indexOf(right.name))
     return yield* Effect.promise(() => measureContenders(work, contenders, options))
   })).pipe(Effect.provide(Simulator.layer({ totalBytes: bufferBytes * copiesInMemory + 2 ** 26 })))
 }
