@@ -4,6 +4,7 @@ import { Effect } from "effect"
 import { bench } from "./bench.ts"
 import { allSizes, nameOf } from "./cases.ts"
 import { measureHeap } from "./heap.ts"
+import { orderOf } from "./measure.ts"
 import { parse } from "./options.ts"
 import { type Case, type ContenderName, contenderNames, type Report, unitNames } from "./report.ts"
 import { sizeTable, summary } from "./table.ts"
@@ -108,6 +109,17 @@ it("knows what runs allocate on the heap, across collections too", async () => {
   assert.isAbove(some.minorCollectionsPer1000Runs, 0)
   assert.isAtLeast(some.heapBytesPerRun, 8 * pointers)
   assert.isAtMost(some.heapBytesPerRun, 9 * pointers)
+})
+
+it("lets everybody take one turn a round, and follow everybody else sooner or later", () => {
+  const count = 12
+  const followed = new Set<string>()
+  for (let round = 0; round < 200; round++) {
+    const order = orderOf(round, count)
+    assert.deepStrictEqual(order.toSorted((left, right) => left - right), Array.from({ length: count }, (_, at) => at))
+    order.slice(1).forEach((index, turn) => followed.add(`${order[turn]} ${index}`))
+  }
+  assert.strictEqual(followed.size, count * (count - 1))
 })
 
 it("reads its command line, and says what is wrong with it", () => {

@@ -24,16 +24,16 @@ export const measureHeap = async (batch: Batch, nanosPerRun: number): Promise<He
   let leastBytes = Infinity
   let minorCollections = 0
   for (let pass = 0; pass < passes; pass++) {
-    // What starting a batch and looking at the heap allocates, which is small but not nothing.
-    const start = await allocated(batch, 0)
-    const all = await allocated(batch, runs)
+    // What starting a batch and looking at the heap allocates, which is small but not nothing, is in both.
+    const start = await allocated(batch, 1)
+    const all = await allocated(batch, 1 + runs)
     // A compiler that is at work meanwhile can only add to it.
     leastBytes = Math.min(leastBytes, all.bytes - start.bytes)
     minorCollections += all.minorCollections
   }
   return {
     heapBytesPerRun: Math.max(0, leastBytes / runs),
-    minorCollectionsPer1000Runs: minorCollections / (passes * runs) * 1000
+    minorCollectionsPer1000Runs: minorCollections / (passes * (1 + runs)) * 1000
   }
 }
 

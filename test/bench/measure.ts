@@ -49,7 +49,22 @@ const calibrate = async (batch: Batch, effort: Effort): Promise<number> => {
 
 const runsWithin = (nanos: number, nanosPerRun: number): number => Math.max(1, Math.round(nanos / nanosPerRun))
 
-/** Times all contenders, turn by turn. The order shifts by one each round, so that nobody always follows the same. */
+/** The order of a round's turns, another in each round, so that nobody always follows the same. The same in every process. */
+export const orderOf = (round: number, count: number): ReadonlyArray<number> => {
+  const order = Array.from({ length: count }, (_, index) => index)
+  // A linear congruential generator. Source: Numerical Recipes, "Random Numbers".
+  let state = round + 1
+  for (let last = count - 1; last > 0; last--) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    const other = Math.floor(state / 2 ** 32 * (last + 1))
+    const moved = order[last]!
+    order[last] = order[other]!
+    order[other] = moved
+  }
+  return order
+}
+
+/** Times all contenders, turn by turn. */
 export const interleave = async (
   batches: ReadonlyArray<Batch>,
   effort: Effort
@@ -63,8 +78,7 @@ export const interleave = async (
     if (round >= effort.minRounds && Number(process.hrtime.bigint() - begun) > effort.totalNanos) {
       break
     }
-    for (let turn = 0; turn < batches.length; turn++) {
-      const index = (round + turn) % batches.length
+    for (const index of orderOf(round, batches.length)) {
       const { nanosPerRun, runsPerRound } = times[index]!
       nanosPerRun.push(await nanosOf(batches[index]!, runsPerRound) / runsPerRound)
     }
