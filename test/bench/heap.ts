@@ -16,23 +16,25 @@ export interface Heap {
 const passes = 3
 const maxRuns = 10_000
 /** Slow contenders make fewer runs, but so many at least. */
-const minRuns = 4
+const minRuns = 5
 const maxNanos = 4e7
 
 export const measureHeap = async (batch: Batch, nanosPerRun: number): Promise<Heap> => {
   const runs = Math.max(minRuns, Math.min(maxRuns, Math.floor(maxNanos / nanosPerRun)))
-  let leastBytes = Infinity
+  let startBytes = Infinity
+  let allBytes = Infinity
   let minorCollections = 0
   for (let pass = 0; pass < passes; pass++) {
     // What starting a batch and looking at the heap allocates, which is small but not nothing, is in both.
     const start = await allocated(batch, 1)
     const all = await allocated(batch, 1 + runs)
-    // A compiler that is at work meanwhile can only add to it.
-    leastBytes = Math.min(leastBytes, all.bytes - start.bytes)
+    // A compiler that is at work meanwhile can only add, to either.
+    startBytes = Math.min(startBytes, start.bytes)
+    allBytes = Math.min(allBytes, all.bytes)
     minorCollections += all.minorCollections
   }
   return {
-    heapBytesPerRun: Math.max(0, leastBytes / runs),
+    heapBytesPerRun: Math.max(0, (allBytes - startBytes) / runs),
     minorCollectionsPer1000Runs: minorCollections / (passes * (1 + runs)) * 1000
   }
 }
