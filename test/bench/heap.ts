@@ -39,7 +39,8 @@ export const measureHeap = async (batch: Batch, nanosPerRun: number): Promise<He
   }
 }
 
-const allocated = async (
+/** What so many runs allocate, and the minor collections meanwhile. */
+export const allocated = async (
   batch: Batch,
   runs: number
 ): Promise<{ readonly bytes: number; readonly minorCollections: number }> => {
