@@ -1,7 +1,7 @@
 /** Arguments that come again are only looked at: what may have changed about them meanwhile is noticed all the same. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
-import { Arg, Callable, DeviceRunner, Errors } from "leasehold"
+import { Arg, type Callable, DeviceRunner, Errors } from "leasehold"
 import { onEveryForm, runnerOf } from "./utils/forms.ts"
 import { add, addInline, native } from "./utils/kernels.ts"
 
@@ -19,14 +19,14 @@ const isInvalid = (error: unknown, reason: Errors.InvalidArgument["reason"], arg
   assert.strictEqual(error.argument, argument)
 }
 
+const make = () => ({
+  a: Float32Array.of(1, 2, 3),
+  b: Float32Array.of(10, 20, 30),
+  c: new Float32Array(3)
+})
+
 onEveryForm("remembered arguments", (form) => {
   for (const callable of [add, addInline]) {
-    const make = () => ({
-      a: Float32Array.of(1, 2, 3),
-      b: Float32Array.of(10, 20, 30),
-      c: new Float32Array(3)
-    })
-
     it.scoped(`a view that was detached since is refused (${callable.execution})`, () =>
       Effect.gen(function*() {
         const runner = yield* DeviceRunner.DeviceRunner
