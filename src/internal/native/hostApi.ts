@@ -6,16 +6,10 @@ import type * as Scope from "effect/Scope"
 import * as DevicePtr from "../../DevicePtr.ts"
 import { BackendUnavailable } from "../../Errors.ts"
 import * as HostApi from "../../HostApi.ts"
-import { callOffThread } from "../ffi/calls.ts"
-import type { FunctionName, Functions, NativeFunction } from "../ffi/declarations.ts"
+import type { Functions } from "../ffi/declarations.ts"
 import { hostAddress } from "../ffi/hostMemory.ts"
-import { rejectFile, rejectPath } from "./library.ts"
-
-/** A kernel in a shared library. */
-export interface LibraryKernel extends HostApi.Kernel {
-  /** The absolute path of the library that exports the symbol. */
-  readonly library: string
-}
+import { callNow, Calls, emptyError, offThread } from "./calls.ts"
+import { immediate, workOperations } from "./work.ts"
 
 /** An opened context: the host API, and counters of the backend itself. */
 export interface NativeContext {
@@ -26,7 +20,6 @@ export interface NativeContext {
 /** Source: sizes asserted in `leasehold_host_api.h`. */
 const structBytes = {
   openOptions: 56,
-  error: 256,
   deviceInfo: 216,
   traits: 80,
   memoryInfo: 40,
@@ -45,42 +38,8 @@ const traitFlags = {
 /** Source: `LH_FEATURE_DEFERRED_LAUNCH`. */
 const deferredLaunchFeature = 16
 
-/** Added to the lane of a launch that is deferred. Source: `LH_LANE_DEFERRED`. */
-const deferredLane = 0x8000_0000
-
-/** Source: `LH_LANE_*`. */
-const lanes: Readonly<Record<HostApi.Lane, number>> = { in: 0, compute: 1, out: 2 }
-
-/** A failed index of `UINT32_MAX` means that no entry failed. */
-const noEntry = 0xffff_ffff
-
 /** Allocations from this size on leave the loop's thread: a device may touch every page of them. */
 const offThreadMallocBytes = 65_536
-
-/** The longest native wait. Source: `lh_wait` never waits longer than 100 ms a call. */
-const waitNanos = 100_000_000
-
-/**
- * How long a wait stays on the event loop's thread before it leaves it: leaving it and coming back takes about as long. A
- * loop that is held up for so long is none that anybody notices.
- */
-const briefWaitNanos = 50_000
-
-interface LastError {
-  readonly struct_bytes: number
-  readonly status: number
-  readonly device_code: number | bigint
-  readonly device_name: string
-  readonly detail: string
-}
-
-const emptyError = (): LastError => ({
-  struct_bytes: structBytes.error,
-  status: 0,
-  device_code: 0,
-  device_name: "",
-  detail: ""
-})
 
 interface OpenOptions {
   readonly backend: string
@@ -128,98 +87,6 @@ const openContext = (
     )
   }
   return Effect.succeed(describe(backend, new Calls(functions, contextOut[0], options.leavesThread)))
-}
-
-/**
- * The calls of one context: which of them are in flight, and whether the device is lost. Once the context has ended its
- * handle is dead, and whoever still holds the host API, or waits in it, gets `DeviceLost` without a native call.
- */
-class Calls {
-  readonly functions: Functions
-  readonly context: unknown
-  readonly leavesThread: boolean
-  inFlightCount = 0
-  lost = false
-  ended = false
-  #abandonWhenIdle = false
-
-  constructor(functions: Functions, context: unknown, leavesThread: boolean) {
-    this.functions = functions
-    this.context = context
-    this.leavesThread = leavesThread
-  }
-
-  /** Makes a native call, off the event loop's thread where that is the way of the device. */
-  make<A, E>(
-    native: NativeFunction,
-    args: ReadonlyArray<unknown>,
-    touched: ReadonlyArray<unknown>,
-    finish: (status: number) => Effect.Effect<A, E>
-  ): Effect.Effect<A, E> {
-    return this.leavesThread
-      ? callOffThread(native, args, touched, finish)
-      : Effect.suspend(() => finish(Number(native(...args))))
-  }
-
-  /** Looks at a status that a call returned, and hands it on. */
-  observe(status: number): number {
-    if (status !== HostApi.Status.Ok && HostApi.isSticky(status)) {
-      this.lost = true
-    }
-    return status
-  }
-
-  /** Makes a call that may take long, and goes on with what `finish` makes of its status. Called within a step. */
-  offThread<A, E>(
-    name: FunctionName,
-    args: ReadonlyArray<unknown>,
-    touched: ReadonlyArray<unknown>,
-    finish: (status: number) => Effect.Effect<A, E>
-  ): Effect.Effect<A, E> {
-    if (this.ended) {
-      return finish(HostApi.Status.DeviceLost)
-    }
-    this.inFlightCount += 1
-    const native: NativeFunction = this.functions[name]
-    return this.make(native, [this.context, ...args], touched, (status) => {
-      this.inFlightCount -= 1
-      this.#abandonIfIdle()
-      return finish(this.observe(status))
-    })
-  }
-
-  /**
-   * Ends the context without touching the device, once no call is on its way to it: a call that waits for a thread would
-   * find a dead handle. Where a call never ends, the context is left alone for ever.
-   */
-  abandon(): void {
-    this.#abandonWhenIdle = true
-    this.#abandonIfIdle()
-  }
-
-  #abandonIfIdle(): void {
-    if (this.#abandonWhenIdle && this.inFlightCount === 0) {
-      this.#abandonWhenIdle = false
-      this.functions.lh_context_abandon(this.context)
-    }
-  }
-
-  failure(operation: string, status: number, entry = noEntry): HostApi.HostApiError {
-    const error = emptyError()
-    if (!this.ended) {
-      this.functions.lh_last_error(this.context, error)
-    }
-    const known = !this.ended && error.status === status
-    return new HostApi.HostApiError({
-      operation,
-      status,
-      statusName: HostApi.statusName(status),
-      deviceCode: known ? Number(error.device_code) : 0,
-      deviceName: known ? error.device_name : "",
-      detail: known ? error.detail : "",
-      entryIndex: entry === noEntry ? -1 : entry
-    })
-  }
 }
 
 const describe = (
@@ -350,78 +217,6 @@ const memoryOperations = (
     )
 })
 
-const workOperations = (
-  calls: Calls,
-  { answersAtOnce, defersLaunches }: { readonly answersAtOnce: boolean; readonly defersLaunches: boolean }
-): Pick<HostApi.Service, "submit" | "collect" | "loadKernel" | "launch"> => {
-  const modules = new Map<string, number>()
-  return {
-    submit: (lane, transfers) =>
-      Effect.suspend(() => {
-        const gone = transfers.refresh()
-        if (gone >= 0) {
-          return Effect.fail(viewGone("submit", gone))
-        }
-        const ticketOut = new Float64Array(1)
-        const failedOut = new Uint32Array(1).fill(noEntry)
-        const args = [lanes[lane], transfers.cells, transfers.count, ticketOut, failedOut]
-        const finish = (status: number): Effect.Effect<void, HostApi.HostApiError> =>
-          status === HostApi.Status.Ok
-            ? waitFor(calls, "submit", ticketOut[0]!)
-            : Effect.fail(calls.failure("submit", status, failedOut[0]))
-        return answersAtOnce && transfers.offThread
-          ? calls.offThread("lh_submit", args, [transfers], finish)
-          : finish(callNow(calls, "lh_submit", args))
-      }).pipe(Effect.uninterruptible),
-    collect: (transfers) =>
-      Effect.suspend(() => {
-        const gone = transfers.refresh()
-        if (gone >= 0) {
-          return Effect.fail(viewGone("collect", gone))
-        }
-        const failedOut = new Uint32Array(1).fill(noEntry)
-        const status = callNow(calls, "lh_collect", [transfers.cells, transfers.count, failedOut])
-        return status === HostApi.Status.Ok ? Effect.void : Effect.fail(calls.failure("collect", status, failedOut[0]))
-      }),
-    loadKernel: (kernel) => loadKernel(calls, modules, kernel as LibraryKernel),
-    launch: (kernel, table) =>
-      Effect.suspend(() => {
-        const ticketOut = new Float64Array(1)
-        const failedOut = new Uint32Array(1).fill(noEntry)
-        // A deferred launch is told apart within the call, which copies the table: nothing has to be held until it ends.
-        const isDeferred = defersLaunches && table.offThread
-        const lane = isDeferred ? lanes.compute + deferredLane : lanes.compute
-        const args = [lane, kernel, null, table.cells, table.count, 0, ticketOut, failedOut]
-        const finish = (status: number): Effect.Effect<void, HostApi.HostApiError> =>
-          status === HostApi.Status.Ok
-            ? waitFor(calls, "launch", ticketOut[0]!)
-            : Effect.fail(calls.failure("launch", status, failedOut[0]))
-        return answersAtOnce && table.offThread && !isDeferred
-          ? calls.offThread("lh_launch", args, [table], finish)
-          : finish(callNow(calls, "lh_launch", args))
-      }).pipe(Effect.uninterruptible)
-  }
-}
-
-const callNow = (calls: Calls, name: FunctionName, args: ReadonlyArray<unknown>): number =>
-  calls.ended ? HostApi.Status.DeviceLost : calls.observe(Number(calls.functions[name](calls.context, ...args)))
-
-const offThread = (
-  calls: Calls,
-  operation: string,
-  name: FunctionName,
-  args: ReadonlyArray<unknown>,
-  touched: ReadonlyArray<unknown>
-): Effect.Effect<void, HostApi.HostApiError> =>
-  Effect.uninterruptible(Effect.suspend(() =>
-    calls.offThread(
-      name,
-      args,
-      touched,
-      (status) => status === HostApi.Status.Ok ? Effect.void : Effect.fail(calls.failure(operation, status))
-    )
-  ))
-
 const finishMalloc = (
   calls: Calls,
   status: number,
@@ -434,132 +229,4 @@ const finishMalloc = (
   return address === undefined
     ? Effect.fail(calls.failure("malloc", HostApi.Status.AddressTooLarge))
     : Effect.succeed(address)
-}
-
-const viewGone = (operation: string, entryIndex: number): HostApi.HostApiError =>
-  new HostApi.HostApiError({
-    operation,
-    status: HostApi.Status.InvalidArgument,
-    statusName: "InvalidArgument",
-    deviceCode: 0,
-    deviceName: "",
-    detail: "a host view was detached or resized",
-    entryIndex
-  })
-
-/** Waits until a ticket ends: briefly where it is, then in waits of bounded length on a worker thread. */
-const waitFor = (calls: Calls, operation: string, ticket: number): Effect.Effect<void, HostApi.HostApiError> => {
-  if (ticket === 0) {
-    return Effect.void
-  }
-  const failedOut = new Uint32Array(1).fill(noEntry)
-  const finish = (status: number): Effect.Effect<void, HostApi.HostApiError> => {
-    switch (status) {
-      case HostApi.Status.Ok:
-        return Effect.void
-      case HostApi.Status.NotReady:
-      case HostApi.Status.Timeout:
-        return calls.offThread("lh_wait", [ticket, waitNanos, failedOut], [], finish)
-      default:
-        return Effect.fail(calls.failure(operation, status, failedOut[0]))
-    }
-  }
-  return finish(
-    calls.leavesThread
-      ? callNow(calls, "lh_wait", [ticket, briefWaitNanos, failedOut])
-      : callNow(calls, "lh_poll", [ticket, failedOut])
-  )
-}
-
-const loadKernel = (
-  calls: Calls,
-  modules: Map<string, number>,
-  kernel: LibraryKernel
-): Effect.Effect<HostApi.KernelHandle, HostApi.HostApiError> =>
-  Effect.gen(function*() {
-    const rejectedPath = rejectPath(kernel.library)
-    if (rejectedPath !== undefined) {
-      return yield* notLoaded(HostApi.Status.LibraryNotLoaded, rejectedPath)
-    }
-    const rejectedSymbol = rejectSymbol(kernel.symbol)
-    if (rejectedSymbol !== undefined) {
-      return yield* notLoaded(HostApi.Status.SymbolNotFound, rejectedSymbol)
-    }
-    let module = modules.get(kernel.library)
-    if (module === undefined) {
-      const rejectedFile = rejectFile(kernel.library)
-      if (rejectedFile !== undefined) {
-        return yield* notLoaded(HostApi.Status.LibraryNotLoaded, rejectedFile)
-      }
-      const moduleOut = new Float64Array(1)
-      yield* offThread(calls, "loadKernel", "lh_module_load", [kernel.library, moduleOut], [])
-      module = moduleOut[0]!
-      modules.set(kernel.library, module)
-    }
-    const kernelOut = new Float64Array(1)
-    const status = callNow(calls, "lh_kernel_find", [module, kernel.symbol, kernelOut])
-    return status === HostApi.Status.Ok ? kernelOut[0]! : yield* calls.failure("loadKernel", status)
-  }).pipe(Effect.uninterruptible)
-
-const notLoaded = (status: number, detail: string): HostApi.HostApiError =>
-  new HostApi.HostApiError({
-    operation: "loadKernel",
-    status,
-    statusName: HostApi.statusName(status),
-    deviceCode: 0,
-    deviceName: "",
-    detail,
-    entryIndex: -1
-  })
-
-/** koffi cuts text at a NUL character, and takes a number for the address of a text. */
-const rejectSymbol = (symbol: unknown): string | undefined =>
-  typeof symbol === "string" && symbol !== "" && symbol.length <= 1024 && !symbol.includes("\0")
-    ? undefined
-    : "a kernel's symbol should be a text of 1 to 1024 characters without NUL"
-
-/** The plain functions. Their out-parameters are made once: these calls end before the next begins. */
-const immediate = (calls: Calls): HostApi.Immediate => {
-  const { context, functions } = calls
-  const addressOut = new Float64Array(1)
-  const ticketOut = new Float64Array(1)
-  const failedOut = new Uint32Array(1)
-  const { lh_free: free, lh_launch: launch, lh_malloc: malloc, lh_submit: submit } = functions
-  return {
-    malloc: (byteCount, alignmentBytes) => {
-      failedOut[0] = noEntry
-      if (calls.ended) {
-        return HostApi.Status.DeviceLost
-      }
-      const status = calls.observe(Number(malloc(context, byteCount, alignmentBytes, addressOut)))
-      return status === HostApi.Status.Ok && DevicePtr.fromNumber(addressOut[0]!) === undefined
-        ? HostApi.Status.AddressTooLarge
-        : status
-    },
-    mallocResult: () => addressOut[0] as DevicePtr.DevicePtr,
-    free: (address) => {
-      failedOut[0] = noEntry
-      if (calls.ended) {
-        return HostApi.Status.DeviceLost
-      }
-      return calls.observe(Number(free(context, address)))
-    },
-    submit: (lane, transfers) => {
-      failedOut[0] = noEntry
-      if (calls.ended) {
-        return HostApi.Status.DeviceLost
-      }
-      return calls.observe(Number(submit(context, lanes[lane], transfers.cells, transfers.count, ticketOut, failedOut)))
-    },
-    launch: (kernel, args) => {
-      failedOut[0] = noEntry
-      if (calls.ended) {
-        return HostApi.Status.DeviceLost
-      }
-      return calls.observe(
-        Number(launch(context, lanes.compute, kernel, null, args.cells, args.count, 0, ticketOut, failedOut))
-      )
-    },
-    lastFailure: (operation, status) => calls.failure(operation, status, failedOut[0])
-  }
 }
