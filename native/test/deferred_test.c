@@ -8,42 +8,6 @@
 #include "simulator/context.h"
 #include "simulator/lanes.h"
 
-#include <stdatomic.h>
-#include <stdlib.h>
-
-/* A thread that makes one call, and tells when it has returned. */
-typedef struct other_thread {
-  pthread_t thread;
-  lh_context *context;
-  lh_address address;
-  lh_status status;
-  atomic_bool has_ended;
-} other_thread;
-
-static void start(other_thread *other, void *(*run)(void *)) {
-  atomic_init(&other->has_ended, false);
-  CHECK_NUMBER(pthread_create(&other->thread, NULL, run, other), 0);
-}
-
-static lh_status join(other_thread *other) {
-  CHECK_NUMBER(pthread_join(other->thread, NULL), 0);
-  return other->status;
-}
-
-static void *run_free(void *argument) {
-  other_thread *other = argument;
-  other->status = lh_free(other->context, other->address);
-  atomic_store(&other->has_ended, true);
-  return NULL;
-}
-
-static void *run_close(void *argument) {
-  other_thread *other = argument;
-  other->status = lh_context_close(other->context);
-  atomic_store(&other->has_ended, true);
-  return NULL;
-}
-
 static void *run_launch(void *argument) {
   other_thread *other = argument;
   lh_kernel kernel = find_kernel(other->context, "test_nothing");

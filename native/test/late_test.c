@@ -12,44 +12,9 @@
 /* Enough for the host to be busy with for a while. */
 enum { LARGE_BYTES = 128 << 20 };
 
-/* A thread that makes one call, and tells when it has returned. */
-typedef struct other_thread {
-  pthread_t thread;
-  lh_context *context;
-  lh_address address;
-  lh_address host_address;
-  lh_ticket ticket;
-  lh_status status;
-  atomic_bool has_ended;
-} other_thread;
-
-static void start(other_thread *other, void *(*run)(void *)) {
-  atomic_init(&other->has_ended, false);
-  CHECK_NUMBER(pthread_create(&other->thread, NULL, run, other), 0);
-}
-
-static lh_status join(other_thread *other) {
-  CHECK_NUMBER(pthread_join(other->thread, NULL), 0);
-  return other->status;
-}
-
-static void *run_free(void *argument) {
-  other_thread *other = argument;
-  other->status = lh_free(other->context, other->address);
-  atomic_store(&other->has_ended, true);
-  return NULL;
-}
-
 static void *run_host_free(void *argument) {
   other_thread *other = argument;
   other->status = lh_host_free(other->context, other->host_address);
-  atomic_store(&other->has_ended, true);
-  return NULL;
-}
-
-static void *run_close(void *argument) {
-  other_thread *other = argument;
-  other->status = lh_context_close(other->context);
   atomic_store(&other->has_ended, true);
   return NULL;
 }

@@ -283,3 +283,29 @@ lh_status await(lh_context *context, lh_ticket ticket) {
   } while (status == LH_TIMEOUT);
   return status;
 }
+
+/* Other threads -------------------------------------------------------------------------------------------------- */
+
+void start(other_thread *other, void *(*run)(void *)) {
+  atomic_init(&other->has_ended, false);
+  CHECK_NUMBER(pthread_create(&other->thread, NULL, run, other), 0);
+}
+
+lh_status join(other_thread *other) {
+  CHECK_NUMBER(pthread_join(other->thread, NULL), 0);
+  return other->status;
+}
+
+void *run_free(void *argument) {
+  other_thread *other = argument;
+  other->status = lh_free(other->context, other->address);
+  atomic_store(&other->has_ended, true);
+  return NULL;
+}
+
+void *run_close(void *argument) {
+  other_thread *other = argument;
+  other->status = lh_context_close(other->context);
+  atomic_store(&other->has_ended, true);
+  return NULL;
+}

@@ -6,6 +6,8 @@
 
 #include "leasehold_kernel.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,6 +71,26 @@ void await_gate(int32_t waiting_count);
 
 void sleep_millis(uint64_t millis);
 uint64_t now_nanos(void);
+
+/* Other threads -------------------------------------------------------------------------------------------------- */
+
+/* A thread that makes one call, and tells when it has returned. */
+typedef struct other_thread {
+  pthread_t thread;
+  lh_context *context;
+  lh_address address;
+  lh_address host_address;
+  lh_ticket ticket;
+  lh_status status;
+  atomic_bool has_ended;
+} other_thread;
+
+void start(other_thread *other, void *(*run)(void *));
+lh_status join(other_thread *other);
+
+/* What such threads may run: freeing the address, and closing the context. */
+void *run_free(void *argument);
+void *run_close(void *argument);
 
 /* Tables --------------------------------------------------------------------------------------------------------- */
 

@@ -127,7 +127,7 @@ static void *run_gated_launch(void *argument) {
   return NULL;
 }
 
-static void *run_free(void *argument) {
+static void *run_one_free(void *argument) {
   gated_launch *self = argument;
   self->free_status = lh_free(self->context, self->freed);
   atomic_store(&self->has_freed, true);
@@ -150,7 +150,7 @@ static void free_waits_for_the_kernel_that_uses_the_memory(void) {
   /* Memory that the kernel does not use is free at once, or this would hang. */
   CHECK_STATUS(lh_free(context, unused), LH_OK);
   pthread_t frees;
-  CHECK_NUMBER(pthread_create(&frees, NULL, run_free, &launched), 0);
+  CHECK_NUMBER(pthread_create(&frees, NULL, run_one_free, &launched), 0);
   while (statistics_of(context).live_count > 0) {
     sleep_millis(1);
   }
