@@ -133,8 +133,8 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "interruptible native call",
     about: "Whoever is interrupted leaves a call in flight behind and goes on to release what it uses.",
     file: "internal/runner/calls.ts",
-    find: "    return guarded(state, work)\n",
-    replace: "    return Effect.interruptible(Effect.disconnect(guarded(state, work)))\n",
+    find: "    return observed(state, work(), options.explain)\n",
+    replace: "    return Effect.interruptible(Effect.disconnect(observed(state, work(), options.explain)))\n",
     scenarios: ["free leases"],
     forms: ["delayed"]
   },
