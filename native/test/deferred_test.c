@@ -10,8 +10,7 @@
 
 static void *run_launch(void *argument) {
   other_thread *other = argument;
-  lh_kernel kernel = find_kernel(other->context, "test_nothing");
-  other->status = launch(other->context, kernel, NULL, 0, NULL);
+  other->status = launch(other->context, other->kernel, NULL, 0, NULL);
   atomic_store(&other->has_ended, true);
   return NULL;
 }
@@ -129,7 +128,7 @@ static void frees_an_argument_when_the_kernel_has_ended(void) {
 static void runs_one_kernel_at_a_time(void) {
   lh_context *context = open_device("total_bytes=4096");
   lh_ticket ticket = defer_at_gate(context, NULL, 0);
-  other_thread launches = {.context = context};
+  other_thread launches = {.context = context, .kernel = find_kernel(context, "test_nothing")};
   start(&launches, run_launch);
   sleep_millis(20);
   CHECK(!atomic_load(&launches.has_ended));

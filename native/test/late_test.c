@@ -466,8 +466,9 @@ static void abandons_between_the_host_and_the_device(void) {
 static void abandons_an_immediate_device_with_a_kernel_inside(void) {
   lh_context *context = open_device("total_bytes=4096");
   gate_close();
-  other_thread launches = {.context = context};
-  other_thread queues = {.context = context};
+  lh_kernel gate = find_kernel(context, "test_gate");
+  other_thread launches = {.context = context, .kernel = gate};
+  other_thread queues = {.context = context, .kernel = gate};
   start(&launches, run_launch);
   await_gate(1);
   start(&queues, run_launch);

@@ -80,6 +80,7 @@ typedef struct other_thread {
   lh_context *context;
   lh_address address;
   lh_address host_address;
+  lh_kernel kernel;
   lh_ticket ticket;
   lh_status status;
   atomic_bool has_ended;
