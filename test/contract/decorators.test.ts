@@ -2,10 +2,9 @@
 import { Layer } from "effect"
 import { Simulator } from "leasehold"
 import { FaultInjection, Ledger } from "leasehold/testing"
-import { closeGate, gateWaiting, kernel, openGate } from "../utils/kernels.ts"
+import { gate, kernel } from "../utils/kernels.ts"
 import { suite } from "./hostApi.ts"
 
-const gate = { open: openGate, close: closeGate, waiting: gateWaiting }
 const atOnce = { kernel, gate, immediate: true }
 const byEffects = { kernel, gate, immediate: false }
 

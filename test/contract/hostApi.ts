@@ -29,12 +29,21 @@ export interface Options {
   /** The kernels of the tests, for the backend. See `native/test/test_kernels.c`. */
   readonly kernel: (symbol: string) => HostApi.Kernel
   /** The gate of the kernel `test_gate`. */
-  readonly gate: { readonly open: () => void; readonly close: () => void; readonly waiting: () => number }
+  readonly gate: {
+    readonly open: () => void
+    readonly close: () => void
+    readonly waiting: () => number
+    /** Stands at the gate on a worker thread of the process. */
+    readonly wait: Effect.Effect<void>
+  }
   /** Whether the layer offers `immediate`. */
   readonly immediate: boolean
 }
 
 const { Status } = HostApi
+
+/** How many calls the process makes on worker threads at once. Source: libuv's default. */
+const workerThreads = 4
 
 /** An address that no context has handed out. */
 const foreignAddress = 4096
@@ -205,20 +214,28 @@ export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, o
     it.scoped(title, () => Effect.flatMap(open("effects"), test))
   }
 
-  /** Occupies the device with kernels that wait until the gate is opened, as many as there are worker threads. */
+  /** Occupies the device with kernels that wait until the gate is opened. */
   const busy = (device: Device): Effect.Effect<Fiber.Fiber<unknown, unknown>, HostApi.HostApiError, Scope.Scope> =>
     Effect.gen(function*() {
       options.gate.close()
       yield* Effect.addFinalizer(() => Effect.sync(options.gate.open))
       const kernel = yield* device.load("test_gate")
       const launches = Array.from(
-        { length: 4 },
+        { length: workerThreads },
         () => device.api.launch(kernel, launchTable([], { offThread: true }), origin("launch"))
       )
       const fiber = yield* Effect.fork(Effect.all(launches, { concurrency: "unbounded", discard: true }))
       yield* Effect.repeat(nextTurn, { until: () => options.gate.waiting() === 1 })
       return fiber
     })
+
+  /** Occupies all worker threads of the process until the gate is opened, at which one kernel stands already. */
+  const occupyWorkers: Effect.Effect<Fiber.Fiber<unknown>> = Effect.gen(function*() {
+    const waits = Array.from({ length: workerThreads }, () => options.gate.wait)
+    const fiber = yield* Effect.fork(Effect.all(waits, { concurrency: "unbounded", discard: true }))
+    yield* Effect.repeat(nextTurn, { until: () => options.gate.waiting() === 1 + workerThreads })
+    return fiber
+  })
 
   /** Lets every fiber that can go on do so. */
   const settle = Effect.repeatN(nextTurn, 10)
@@ -934,6 +951,8 @@ export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, o
           yield* device.submit("in", table(api, [fill(target, 0, 64 * 256)]))
           const copy = yield* device.load("test_copy")
           const running = yield* busy(device)
+          // A backend may answer submits on worker threads, which wait for no kernel: none of those is to be free.
+          const occupied = yield* occupyWorkers
           const held: Array<WeakRef<SharedArrayBuffer>> = []
           // Everything that a job touches is made in here, and nobody outside refers to it.
           const job = (index: number): Effect.Effect<void, HostApi.HostApiError> => {
@@ -957,6 +976,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, o
           assert.isTrue(held.every((buffer) => buffer.deref() !== undefined), "no buffer is collected in flight")
           options.gate.open()
           yield* Fiber.await(running)
+          yield* Fiber.await(occupied)
           yield* Effect.forEach(submits, (fiber) => Fiber.join(fiber))
           yield* Effect.forEach(indexes, (index) => device.read(source + index * 256, 256)).pipe(
             Effect.map((read) => assert.deepStrictEqual(read, indexes.map((index) => pattern(256, index))))

@@ -1,11 +1,10 @@
 /** The contract of the host API, on every form of the simulator and over a decorator. */
 import { Effect, Layer } from "effect"
 import { HostApi, Simulator } from "leasehold"
-import { closeGate, gateWaiting, kernel, openGate } from "../utils/kernels.ts"
+import { gate, kernel } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { suite } from "./hostApi.ts"
 
-const gate = { open: openGate, close: closeGate, waiting: gateWaiting }
 const atOnce = { kernel, gate, immediate: true }
 const byEffects = { kernel, gate, immediate: false }
 

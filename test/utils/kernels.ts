@@ -1,4 +1,5 @@
 /** The kernels of native/test/test_kernels.c, and its gate. */
+import { Effect } from "effect"
 import koffi from "koffi"
 import { Arg, Callable, Simulator } from "leasehold"
 import { join } from "node:path"
@@ -36,3 +37,15 @@ const gateLibrary = koffi.load(library)
 export const openGate = gateLibrary.func("void lh_test_gate_open(void)") as () => void
 export const closeGate = gateLibrary.func("void lh_test_gate_close(void)") as () => void
 export const gateWaiting = gateLibrary.func("int lh_test_gate_waiting(void)") as () => number
+
+const gateKernel = gateLibrary.func("int32_t test_gate(const void *arguments, uint32_t count)") as unknown as {
+  readonly async: (args: null, count: number, done: () => void) => void
+}
+
+/** Stands at the gate on a worker thread of the process, without a device. */
+export const waitAtGate: Effect.Effect<void> = Effect.async((resume) => {
+  gateKernel.async(null, 0, () => resume(Effect.void))
+})
+
+/** The gate as contracts take it. */
+export const gate = { open: openGate, close: closeGate, waiting: gateWaiting, wait: waitAtGate }
