@@ -308,3 +308,24 @@ it.effect("a read in a launch that was given up went on to its next call after t
       )
     )
   ))
+
+onEveryForm("an interrupted launch", (form) => {
+  it.scoped("left its run launching for ever, so that ending it waited for other work until a deadline", () =>
+    withGate(
+      Effect.gen(function*() {
+        const runner = yield* DeviceRunner.DeviceRunner
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* runner.bind(gate, vectors(4))
+          const launch = yield* Effect.fork(run.launch)
+          yield* kernelRuns
+          const interruption = yield* Effect.fork(Fiber.interrupt(launch))
+          yield* settle
+          openGate()
+          yield* Fiber.join(interruption)
+          // The kernel was executed, whoever waited for it.
+          yield* run.validate
+        }))
+        yield* assertUsable
+      }).pipe(Effect.provide(runnerOf(form)))
+    ))
+})

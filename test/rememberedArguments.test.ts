@@ -117,12 +117,17 @@ onEveryForm("remembered arguments", (form) => {
         const args = make()
         yield* runner.run(callable, args)
         for (
-          const extra of [{ ...args, d: args.a }, { d: args.a, ...args }, {
-            a: args.a,
-            d: args.a,
-            b: args.b,
-            c: args.c
-          }]
+          const extra of [
+            Object.assign(Object.create({ a: args.a }) as object, { b: args.b, c: args.c, d: args.a }),
+            { ...args, d: args.a },
+            { d: args.a, ...args },
+            {
+              a: args.a,
+              d: args.a,
+              b: args.b,
+              c: args.c
+            }
+          ]
         ) {
           const run = runner.run(callable, extra as never)
           isInvalid(yield* failureOf(run), "Unknown", "d")
@@ -192,7 +197,7 @@ onEveryForm("remembered arguments", (form) => {
       const runner = yield* DeviceRunner.DeviceRunner
       const empty = { a: new Float32Array(0), b: new Float32Array(0), c: new Float32Array(0) }
       const full = { a: Float32Array.of(1), b: Float32Array.of(2), c: new Float32Array(1) }
-      for (const args of [empty, full, empty, empty, full]) {
+      for (const args of [empty, full, empty, full, empty, empty]) {
         full.c.fill(0)
         yield* runner.run(addInline, args)
         assert.deepStrictEqual([...args.c], args === full ? [3] : [])

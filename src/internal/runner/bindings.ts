@@ -5,6 +5,7 @@
  * whether it was detached meanwhile. Remembered are plain views and scalars; host tensors are let go when the run ends, so
  * that memory which a user has closed is not kept.
  */
+import { ArgumentKind } from "../core/argumentTable.ts"
 import { Overlaps } from "../core/overlaps.ts"
 import { Role } from "../core/plan.ts"
 import type { HostRecord, ResidentRecord } from "./handles.ts"
@@ -17,6 +18,8 @@ export type Form = (typeof Form)[keyof typeof Form]
 export class Bindings {
   readonly parameters: ReadonlyArray<Parameter>
   readonly writtenResidents: ReadonlyArray<Parameter>
+  /** The names that an argument object has: those of all parameters but scratch. */
+  readonly names: ReadonlySet<string>
   /** What was read and is not accepted yet. */
   readonly incoming: Array<unknown>
   /** What was accepted. */
@@ -46,6 +49,9 @@ export class Bindings {
   constructor(parameters: ReadonlyArray<Parameter>) {
     const none = (): Array<undefined> => Array.from({ length: parameters.length }, () => undefined)
     this.parameters = parameters
+    this.names = new Set(
+      parameters.filter(({ kind }) => kind !== ArgumentKind.scratch).map(({ name }) => name)
+    )
     this.writtenResidents = parameters.filter((parameter) => parameter.writesResident)
     this.incoming = none()
     this.values = none()
@@ -135,13 +141,14 @@ export class Bindings {
     this.values[index] = this.incoming[index]
   }
 
-  /** Lets go of what was read and refused. */
+  /** Lets go of what was read and refused. Some of it may have been accepted before the rest was refused. */
   refuse(): void {
     this.incoming.fill(undefined)
     this.namedBy = undefined
+    this.releaseHostTensors()
   }
 
-  /** Lets go of host tensors when a run has ended: once they are closed, nobody should keep their memory. */
+  /** Lets go of host tensors, with no run bound: once they are closed, nobody should keep their memory. */
   releaseHostTensors(): void {
     if (this.#hostTensorCount === 0) {
       return

@@ -3,7 +3,6 @@
  * may do anything to what was read before; checking comes after all of it, and runs none.
  */
 import { InvalidArgument } from "../../Errors.ts"
-import { ArgumentKind } from "../core/argumentTable.ts"
 import type { Bindings } from "./bindings.ts"
 import type { Parameter } from "./parameter.ts"
 
@@ -27,7 +26,7 @@ export const readArguments = (
   const readCount = readInOrder(bindings, named, object)
   if (readCount !== named.length) {
     const failure = readByName(bindings, named, object, Math.min(readCount, named.length)) ??
-      checkNames(bindings, named, object)
+      checkNames(bindings, object)
     if (failure !== undefined) {
       return failure
     }
@@ -82,25 +81,16 @@ const readByName = (
   return undefined
 }
 
+/** Arguments may be inherited or not enumerable: they were all there. What is to be found is a name too many. */
 const checkNames = (
   bindings: Bindings,
-  named: ReadonlyArray<Parameter>,
   object: Readonly<Record<string, unknown>>
 ): InvalidArgument | undefined => {
-  const names = Object.keys(object)
-  if (names.length === named.length) {
-    // They were all there, so these are they.
-    return undefined
-  }
-  const expected = new Set(named.map((parameter) => parameter.name))
-  const unknown = names.find((name) => !expected.has(name))
+  const unknown = Object.keys(object).find((name) => !bindings.names.has(name))
   if (unknown === undefined) {
-    // Arguments may be inherited or not enumerable: they were all there.
     return undefined
   }
-  const isScratch = bindings.parameters.some((parameter) =>
-    parameter.name === unknown && parameter.kind === ArgumentKind.scratch
-  )
+  const isScratch = bindings.parameters.some((parameter) => parameter.name === unknown)
   return new InvalidArgument({
     reason: "Unknown",
     argument: unknown.slice(0, 256),

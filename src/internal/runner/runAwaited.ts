@@ -279,7 +279,8 @@ const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, L
       }),
     explain: (error) => launchFailure(state, run, error)
   })
-  return Effect.matchCauseEffect(launched, {
+  // Uninterruptible, because what follows a call is passed over where an interruption came meanwhile.
+  return Effect.uninterruptible(Effect.matchCauseEffect(launched, {
     onFailure: (cause) => {
       launchEnded(run, false)
       return Effect.failCause(cause)
@@ -288,7 +289,7 @@ const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, L
       launchEnded(run, true)
       return Effect.void
     }
-  })
+  }))
 }
 
 const launchTypeScript = (
@@ -296,7 +297,11 @@ const launchTypeScript = (
   run: ActiveRun,
   launch: (context: never) => Effect.Effect<void, unknown>
 ): Effect.Effect<void, unknown> =>
-  Effect.suspend(() => launch(launchContext(state, run) as never)).pipe(
+  Effect.suspend((): Effect.Effect<void, unknown> => {
+    // The run may have been ended since it was asked: its arguments may be another run's by now.
+    const refusal = handleRefusal(state, run, "launch")
+    return refusal === undefined ? launch(launchContext(state, run) as never) : Effect.fail(refusal)
+  }).pipe(
     Effect.map(() => {
       state.counters.launches += 1
     })
