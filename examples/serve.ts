@@ -1,5 +1,5 @@
 /**
- * A small serving app: it streams what a model writes to each client, one run at a time.
+ * A small serving app: it streams what a model writes to each client. Their runs wait for each other in the runner's queue.
  *
  *     npx tsx examples/serve.ts                        prints the address it listens on; PORT chooses another port
  *     curl -N "http://127.0.0.1:3000/?prompt=In+the"
@@ -10,7 +10,7 @@
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { NodeContext, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer, Option, Schema, Stream } from "effect"
-import { DeviceRunner, Simulator } from "leasehold"
+import { DeviceRunner, RunnerOptions, Simulator } from "leasehold"
 import { createServer } from "node:http"
 import { fileURLToPath } from "node:url"
 import * as ByteTokenizer from "./qwen3-decode/byteTokenizer.ts"
@@ -27,7 +27,6 @@ const app = Effect.gen(function*() {
   const tokenizer = yield* ByteTokenizer.make(model.config.vocab)
   // The event loop serves other clients while a token is computed, so no run is inline.
   const decoder = yield* Decoder.make(model, { config: model.config, stepExecution: "awaited" })
-  const turn = yield* Effect.makeSemaphore(1)
   const promptMaxBytes = model.config.maxPositions - tokensPerResponse
 
   const respond = Effect.gen(function*() {
@@ -40,7 +39,7 @@ const app = Effect.gen(function*() {
     const sampler = yield* Sampler.make({ temperature: 0, seed: 0 })
     const characters = tokenizer.decoder()
     const decoded = Stream.unfoldEffect(prompt, (tokens) =>
-      turn.withPermits(1)(text.next(tokens)).pipe(
+      text.next(tokens).pipe(
         Effect.flatMap(sampler.next),
         Effect.map((token) => Option.some([characters.push(token), Int32Array.of(token)] as const))
       ))
@@ -63,7 +62,13 @@ const ServerLive = NodeHttpServer.layerConfig(
   () => createServer(),
   Config.all({ port, host: Config.succeed("127.0.0.1") })
 )
-const RunnerLive = DeviceRunner.layerConfig().pipe(Layer.provide(Simulator.layer()))
+
+// A client's token waits for those of others, in order, and not for longer than anybody would wait for it.
+const options = Config.map(RunnerOptions.environment, (environment): RunnerOptions.RunnerOptions => ({
+  ...environment,
+  admission: { wait: { maxQueueCount: 1000, deadline: "30 seconds" } }
+}))
+const RunnerLive = DeviceRunner.layerConfig(options).pipe(Layer.provide(Simulator.layer()))
 
 Layer.launch(Layer.unwrapScoped(app)).pipe(
   Effect.provide([ServerLive, RunnerLive, NodeContext.layer]),

@@ -12,19 +12,24 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Arg from "./Arg.ts"
+import type * as Bytes from "./Bytes.ts"
 import type { Args, Callable, Exact } from "./Callable.ts"
 import type { DType } from "./DType.ts"
-import type { InvalidConfiguration } from "./Errors.ts"
+import type { BudgetInUse, InvalidConfiguration } from "./Errors.ts"
 import { type DeviceInfo, HostApi } from "./HostApi.ts"
 import type { HostTensor } from "./HostTensor.ts"
+import type { Account } from "./internal/core/account.ts"
+import { type BudgetError, closeBudget, openBudget, quotaBytes } from "./internal/runner/budgets.ts"
 import { close, open } from "./internal/runner/close.ts"
 import { type ChunkError, configure, type ConfigureError } from "./internal/runner/configure.ts"
+import { trim } from "./internal/runner/growth.ts"
 import { type AllocateHostError, allocateHostTensor } from "./internal/runner/hostTensors.ts"
 import { loadCallable } from "./internal/runner/loading.ts"
 import { planRun } from "./internal/runner/planRun.ts"
 import { type AllocateError, allocateResident } from "./internal/runner/residents.ts"
 import { bindRun, run } from "./internal/runner/run.ts"
-import { readStats, type RunnerState } from "./internal/runner/state.ts"
+import type { RunnerState } from "./internal/runner/state.ts"
+import { readStats } from "./internal/runner/stats.ts"
 import type { ResidentTensor } from "./ResidentTensor.ts"
 import type { BindError, LoadError, PlanError, Run, RunError } from "./Run.ts"
 import { publish } from "./RunnerMetrics.ts"
@@ -48,6 +53,13 @@ export type {
    * @category errors
    */
   AllocateHostError,
+  /**
+   * Why a child budget cannot be had.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  BudgetError,
   /**
    * Why chunks cannot be had.
    *
@@ -79,14 +91,12 @@ export interface RunOptions<in out S extends Arg.Signature> {
 }
 
 /**
+ * What runs on a runner go through: the runner itself, or a child budget of it.
+ *
  * @since 0.1.0
  * @category models
  */
-export interface Service {
-  /** The name of the backend, in lower case. */
-  readonly backend: string
-  /** The device behind the runner. */
-  readonly device: DeviceInfo
+export interface Runs {
   /**
    * Binds, launches and validates in one bracket. The outputs are in the host views when it succeeds; when it fails no
    * plain host view has changed.
@@ -102,6 +112,66 @@ export interface Service {
     args: Exact<S, A>,
     options?: RunOptions<S>
   ) => Effect.Effect<Run<E>, BindError, Scope.Scope>
+}
+
+/**
+ * What a child budget may hold.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BudgetOptions {
+  /** The most bytes of the temporary buffer that its runs hold at once. Defaults to the runner's `maxBytes`. */
+  readonly maxBytes?: Bytes.Input | undefined
+  /**
+   * Bytes that are set apart for it, in one piece: its runs use them first, and nobody else does. With `growth: "highWater"`
+   * room is kept for them, and they are made when the buffer first grows. Defaults to `0`.
+   */
+  readonly reserveBytes?: Bytes.Input | undefined
+}
+
+/**
+ * What a child budget holds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BudgetStats {
+  readonly maxBytes: number
+  readonly reservedBytes: number
+  readonly inUseBytes: number
+  readonly highWaterBytes: number
+  /** Runs of it that are bound, and that wait. */
+  readonly active: number
+  readonly waiting: number
+}
+
+/**
+ * A part of a runner's temporary buffer for some of its runs: a tenant, a model, a kind of request. Its runs count against it
+ * and against the runner, and wait in a queue of its own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChildBudget extends Runs {
+  readonly name: string
+  readonly stats: Effect.Effect<BudgetStats>
+  /**
+   * Closes it before its scope does: what waits is refused, and what was reserved is shared again. While runs of it are active
+   * it fails with their list, and nothing happens.
+   */
+  readonly close: Effect.Effect<void, BudgetInUse>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service extends Runs {
+  /** The name of the backend, in lower case. */
+  readonly backend: string
+  /** The device behind the runner. */
+  readonly device: DeviceInfo
   /** What a run would need, without touching the device. */
   readonly plan: <const S extends Arg.Signature, E, const A extends Args<S>>(
     callable: Callable<S, E>,
@@ -122,6 +192,15 @@ export interface Service {
   ) => Effect.Effect<HostTensor<D>, AllocateHostError, Scope.Scope>
   /** Exchanges the temporary buffer for another. The same configuration again does nothing at all. */
   readonly configure: (options: TemporaryBuffer.Options) => Effect.Effect<void, ConfigureError>
+  /**
+   * Opens a child budget, which closes with the scope. A name stands for one child budget at a time.
+   */
+  readonly budget: (name: string, options?: BudgetOptions) => Effect.Effect<ChildBudget, BudgetError, Scope.Scope>
+  /**
+   * Gives memory of a buffer with `growth: "highWater"` back, down to `keepBytes`, and answers how many bytes. Refused with
+   * `ConfigureWhileActive` while runs are active or waiting.
+   */
+  readonly trim: (keepBytes: Bytes.Input) => Effect.Effect<number, ConfigureError>
   /** The counters as they are now. */
   readonly stats: Effect.Effect<RunnerStats>
 }
@@ -133,8 +212,8 @@ export interface Service {
 export class DeviceRunner extends Context.Tag("leasehold/DeviceRunner")<DeviceRunner, Service>() {}
 
 /**
- * Makes a runner on the `HostApi` of the context. It closes with its scope: an active run ends first, then everything that
- * is retained is released.
+ * Makes a runner on the `HostApi` of the context. It closes with its scope: active runs end first, those that wait are refused,
+ * then everything that is retained is released.
  *
  * @since 0.1.0
  * @category constructors
@@ -191,17 +270,76 @@ export const layerMetrics = (interval: Duration.DurationInput): Layer.Layer<neve
     yield* Effect.forkScoped(Effect.repeat(publishNow, Schedule.spaced(interval)))
   }))
 
+/**
+ * Gives memory of a buffer with `growth: "highWater"` back when it was not used for a while: at each tick of the schedule, if
+ * no run has begun since the tick before, and none is active or waiting, down to `keepBytes`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerTrim = (options: {
+  readonly schedule: Schedule.Schedule<unknown>
+  readonly keepBytes: Bytes.Input
+}): Layer.Layer<never, never, DeviceRunner> =>
+  Layer.scopedDiscard(Effect.gen(function*() {
+    const runner = yield* DeviceRunner
+    let begunBefore = -1
+    const trimIfQuiet = Effect.gen(function*() {
+      const { runs } = yield* runner.stats
+      const isQuiet = runs.begun === begunBefore && runs.active === 0 && runs.waiting === 0
+      begunBefore = runs.begun
+      if (isQuiet) {
+        yield* Effect.catchAll(runner.trim(options.keepBytes), whileUnused)
+      }
+    })
+    yield* Effect.forkScoped(Effect.schedule(trimIfQuiet, options.schedule))
+  }))
+
+/** What it is no failure to meet: a run that came between, and a runner that has gone, which it has said itself. */
+const expected: ReadonlySet<ConfigureError["_tag"]> = new Set([
+  "ConfigureWhileActive",
+  "RunnerClosed",
+  "RunnerPoisoned"
+])
+
+/** Whatever else is wrong is said, and tried again. */
+const whileUnused = (error: ConfigureError): Effect.Effect<void> =>
+  expected.has(error._tag)
+    ? Effect.void
+    : Effect.logWarning(`the temporary buffer could not be trimmed: ${error.message}`)
+
+const runs = (state: RunnerState, account: Account): Runs => ({
+  run: (callable, args, options) => run(state, account, callable, args, options?.dims) as Effect.Effect<void>,
+  bind: (callable, args, options) =>
+    bindRun(state, { account, callable, args, dims: options?.dims }) as Effect.Effect<Run, BindError, Scope.Scope>
+})
+
+const childBudget = (state: RunnerState, account: Account): ChildBudget => ({
+  ...runs(state, account),
+  name: account.name,
+  stats: Effect.sync(() => ({
+    maxBytes: quotaBytes(state, account),
+    reservedBytes: account.reservation?.byteCount ?? 0,
+    inUseBytes: account.inUseBytes,
+    highWaterBytes: account.highWaterBytes,
+    active: account.activeCount,
+    waiting: account.queue.length
+  })),
+  close: closeBudget(state, account)
+})
+
 const service = (state: RunnerState): Service =>
   DeviceRunner.of({
+    ...runs(state, state.admission.root),
     backend: state.hostApi.backend,
     device: state.hostApi.device,
-    run: (callable, args, options) => run(state, callable, args, options?.dims) as Effect.Effect<void>,
-    bind: (callable, args, options) =>
-      bindRun(state, callable, args, options?.dims) as Effect.Effect<Run, BindError, Scope.Scope>,
     plan: (callable, args, options) => planRun(state, callable, args, options?.dims),
     load: (callable) => Effect.asVoid(loadCallable(state, callable)),
     allocate: (dtype, shape) => allocateResident(state, dtype, shape),
     allocateHost: (dtype, shape) => allocateHostTensor(state, dtype, shape),
     configure: (options) => configure(state, options),
+    budget: (name, options) =>
+      Effect.map(openBudget(state, name, options ?? {}), (account) => childBudget(state, account)),
+    trim: (keepBytes) => trim(state, keepBytes),
     stats: Effect.sync(() => readStats(state))
   })

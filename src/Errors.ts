@@ -54,10 +54,11 @@ const residentsText = (names: ReadonlyArray<string>): string =>
  * What was asked for does not fit into a budget. Raise the budget to `suggestedMaxBytes`, or ask for less.
  *
  * - `NeverFits`: one tensor is larger than the whole budget of the temporary buffer.
- * - `Exhausted`: the tensors of the run together do not fit.
- * - `Fragmented`: they would fit in sum, but not in the pieces that the chunks leave.
+ * - `Exhausted`: the tensors of the run together do not fit, or not beside the runs that are active.
+ * - `Fragmented`: they would fit in sum, but not in the pieces that the chunks, or the runs that are active, leave.
  * - `Residents`: the budget of the resident tensors is spent.
  * - `Quarantined`: memory in quarantine counts against the budget and leaves too little of it.
+ * - `Reserved`: they fit, but not beside what child budgets have reserved.
  *
  * @since 0.1.0
  * @category errors
@@ -65,8 +66,8 @@ const residentsText = (names: ReadonlyArray<string>): string =>
 export class BudgetExhausted extends Schema.TaggedError<BudgetExhausted>("leasehold/BudgetExhausted")(
   "BudgetExhausted",
   {
-    reason: Schema.Literal("NeverFits", "Exhausted", "Fragmented", "Residents", "Quarantined"),
-    /** The tensor that did not fit. */
+    reason: Schema.Literal("NeverFits", "Exhausted", "Fragmented", "Residents", "Quarantined", "Reserved"),
+    /** The tensor that did not fit; the callable, where its run as a whole found no room beside others. */
     tensor: Schema.String,
     requestedBytes: Schema.Number,
     /** `requestedBytes` with granularity and tail. */
@@ -146,7 +147,8 @@ export class StagingExhausted extends Schema.TaggedError<StagingExhausted>("leas
 }
 
 /**
- * The runner's only slot is taken. Retry when the active run has ended.
+ * Every slot of the runner is taken, and it lets nobody wait. Retry when an active run has ended, or let runs wait with
+ * `admission`.
  *
  * @since 0.1.0
  * @category errors
@@ -155,15 +157,103 @@ export class RunAlreadyActive extends Schema.TaggedError<RunAlreadyActive>("leas
   "RunAlreadyActive",
   {
     callable: Schema.String,
-    /** What holds the slot. */
+    /** What is in the way. */
     holder: Schema.Literal("run", "configuration"),
-    /** The callable of the active run; empty where a configuration holds the slot. */
-    activeCallable: Schema.String
+    /** The callable of an active run; empty where the runner is being configured. */
+    activeCallable: Schema.String,
+    /** How many runs may be bound at once. */
+    slots: Schema.Number
   }
 ) {
   override get message(): string {
-    const holder = this.holder === "run" ? `a run of ${this.activeCallable} is active` : "it is being configured"
-    return `the runner cannot start a run of ${this.callable}: ${holder}, and it has one slot`
+    const slots = this.slots === 1 ? "it has one slot" : `its ${this.slots} slots are taken`
+    const holder = this.holder === "run"
+      ? `a run of ${this.activeCallable} is active, and ${slots}`
+      : "it is being configured"
+    return `the runner cannot start a run of ${this.callable}: ${holder}`
+  }
+}
+
+/**
+ * A run was not admitted. Nothing of it reached the device. Retry later where the reason passes by itself
+ * (`retryAfterMillis`), or shed the request.
+ *
+ * - `QueueFull`: as many runs wait as may.
+ * - `Deadline`: its turn did not come in time.
+ * - `Shed`: it would have had to wait for longer than it may, by the estimate.
+ * - `Quota`: it would bring its child budget above its `maxBytes`; for good where it needs more than that by itself.
+ * - `Draining`: the runner, or its child budget, was closed while it waited.
+ * - `WaitsForItself`: its fiber holds a run of the runner, and it could not start before that one ends.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AdmissionRefused extends Schema.TaggedError<AdmissionRefused>("leasehold/AdmissionRefused")(
+  "AdmissionRefused",
+  {
+    reason: Schema.Literal("QueueFull", "Deadline", "Shed", "Quota", "Draining", "WaitsForItself"),
+    callable: Schema.String,
+    /** The child budget on whose behalf it was to run; empty for the runner's own. */
+    budget: Schema.String,
+    /** What it needs of the temporary buffer, padding included. */
+    requestedBytes: Schema.Number,
+    /** How many others wait in its queue. */
+    queueCount: Schema.Number,
+    /** What all others that wait need together. */
+    waitingBytes: Schema.Number,
+    /** What of the temporary buffer is neither taken nor reserved. */
+    freeBytes: Schema.Number,
+    /** The largest piece of it. */
+    largestFreeBytes: Schema.Number,
+    /** The most bytes that its child budget may hold; that of the temporary buffer for the runner's own. */
+    maxBytes: Schema.Number,
+    /** After how long a run like this one may come to its turn, by what was seen of late; 0 where nothing was seen yet. */
+    retryAfterMillis: Schema.Number
+  }
+) {
+  override get message(): string {
+    const queue = `${this.queueCount} ${this.queueCount === 1 ? "run waits" : "runs wait"} before it`
+    const hint = this.retryAfterMillis === 0 ? "" : `; retry after about ${this.retryAfterMillis} ms`
+    return `a run of ${this.callable} that needs ${this.requestedBytes} B ${
+      refusalTexts[this.reason](this)
+    }: ${queue}, for ` +
+      `${this.waitingBytes} B in all, and ${this.freeBytes} B are free${hint}`
+  }
+}
+
+const refusalTexts: Readonly<Record<AdmissionRefused["reason"], (error: AdmissionRefused) => string>> = {
+  QueueFull: () => "found its queue full",
+  Deadline: () => "did not come to its turn in time",
+  Shed: () => "would have had to wait for too long",
+  Quota: ({ budget, maxBytes }) => `does not fit into the ${maxBytes} B of "${budget}" now`,
+  Draining: ({ budget }) =>
+    budget === "" ? "waited on a runner that was closed" : `waited in "${budget}", which was closed`,
+  WaitsForItself: () => "would wait for a run that its own fiber holds"
+}
+
+/**
+ * A child budget cannot be closed while runs of it are active. End them first.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BudgetInUse extends Schema.TaggedError<BudgetInUse>("leasehold/BudgetInUse")(
+  "BudgetInUse",
+  {
+    budget: Schema.String,
+    inUseBytes: Schema.Number,
+    /** The runs that are active, each with its leases. */
+    runs: Schema.Array(Schema.Struct({
+      callable: Schema.String,
+      generation: Schema.Number,
+      byteCount: Schema.Number,
+      leases: Schema.Array(Schema.Struct({ tensor: Schema.String, byteCount: Schema.Number }))
+    }))
+  }
+) {
+  override get message(): string {
+    const runs = this.runs.map((run) => `${run.callable} (${run.byteCount} B)`).join(", ")
+    return `the child budget "${this.budget}" cannot be closed: it holds ${this.inUseBytes} B in runs of ${runs}`
   }
 }
 
@@ -196,7 +286,7 @@ export class ConfigureWhileActive extends Schema.TaggedError<ConfigureWhileActiv
 export class InvalidConfiguration extends Schema.TaggedError<InvalidConfiguration>("leasehold/InvalidConfiguration")(
   "InvalidConfiguration",
   {
-    reason: Schema.Literal("Size", "Alignment", "Chunks", "Choice", "Duration", "Setting"),
+    reason: Schema.Literal("Size", "Alignment", "Chunks", "Choice", "Duration", "Setting", "Count", "Name", "Reserved"),
     option: Schema.String,
     detail: Schema.String
   }
@@ -496,6 +586,8 @@ export const RunnerError = Schema.Union(
   TensorExceedsChunk,
   StagingExhausted,
   RunAlreadyActive,
+  AdmissionRefused,
+  BudgetInUse,
   ConfigureWhileActive,
   InvalidConfiguration,
   InvalidArgument,

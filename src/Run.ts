@@ -6,6 +6,7 @@
 import type * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import type {
+  AdmissionRefused,
   BudgetExhausted,
   DeviceFailed,
   DeviceOutOfMemory,
@@ -70,6 +71,7 @@ export type BindError =
   | PlanError
   | LoadError
   | RunAlreadyActive
+  | AdmissionRefused
   | DeviceOutOfMemory
   | DeviceFailed
   | TransferFailed
@@ -108,6 +110,8 @@ export interface Run<out E = never> {
   readonly [TypeId]: TypeId
   /** Tells this run from every other run of the runner. */
   readonly generation: number
+  /** Which of the runner's slots it holds. */
+  readonly slot: number
   /** How each tensor that is not empty is held, in the order of the signature. */
   readonly leases: ReadonlyArray<TensorLease>
   readonly plan: RunPlan

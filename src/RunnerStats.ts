@@ -16,8 +16,18 @@ export interface RunnerStats {
     /** Bytes of all chunks, as requested from the device. Never more than `maxBytes`. */
     readonly retainedBytes: number
     readonly chunkCount: number
-    /** Bytes that the active run takes, padding included; with a zero budget the bytes that were malloc'd for it. */
+    /** Bytes that active runs take, padding included; with a zero budget the bytes that were malloc'd for them. */
     readonly inUseBytes: number
+    /** Bytes that are neither taken nor reserved, and the largest piece of them. */
+    readonly freeBytes: number
+    readonly largestFreeBytes: number
+    /** Bytes that child budgets have reserved. */
+    readonly reservedBytes: number
+    /** How often the buffer has grown; only with `growth: "highWater"`. */
+    readonly growths: number
+    /** How often memory was given back by `trim`, and how much in all. */
+    readonly trims: number
+    readonly trimmedBytes: number
     /** The largest `inUseBytes` since the runner was made. */
     readonly highWaterBytes: number
     /** What of `highWaterBytes` was padding. */
@@ -42,10 +52,22 @@ export interface RunnerStats {
     readonly ended: number
     /** Runs that ended without their outputs copied back. */
     readonly failed: number
-    /** Runs refused because the slot was taken. */
+    /** Runs refused because there was no slot, no memory or no place in a queue for them. */
     readonly refused: number
     /** Runs that are bound now. */
     readonly active: number
+    /** Runs that had to wait for their turn, whatever came of it. */
+    readonly waited: number
+    /** Runs that wait now, what they need together, and the most that ever waited at once. */
+    readonly waiting: number
+    readonly waitingBytes: number
+    readonly waitingHighWater: number
+  }
+  readonly slots: {
+    /** How many runs may be bound at once. */
+    readonly count: number
+    /** Whether one run is staged while another executes: with more than one slot, on a device whose copies overlap. */
+    readonly overlap: boolean
   }
   readonly device: {
     readonly mallocs: number

@@ -44,6 +44,14 @@ export interface Options {
   readonly alignmentBytes?: Bytes.Input | undefined
   /** How the budget is cut into chunks. Defaults to `"single"`. */
   readonly chunks?: Chunks | undefined
+  /**
+   * - `"fixed"`: the chunks are made when the buffer is configured, and stay.
+   * - `"highWater"`: the buffer starts with nothing. Its one chunk grows, before a run is admitted, to what runs have needed
+   *   at once, up to `maxBytes`; `runner.trim` gives memory back. Each growth is an event: a counter and a line in the log.
+   *
+   * Defaults to `"fixed"`.
+   */
+  readonly growth?: "fixed" | "highWater" | undefined
 }
 
 /**
@@ -57,7 +65,9 @@ export interface Configuration {
   readonly alignmentBytes: number
   /** Which of the policies of `Chunks` was chosen. */
   readonly policy: "single" | "count" | "sizes"
-  /** The bytes of every chunk; empty when the budget is zero. */
+  /** Whether the chunk grows with what runs need. */
+  readonly growth: "fixed" | "highWater"
+  /** The bytes of every chunk; empty when the budget is zero, and as long as nothing has grown. */
   readonly chunkBytes: ReadonlyArray<number>
 }
 
@@ -68,7 +78,8 @@ export interface Configuration {
 export const defaults = {
   maxBytes: "64 MiB",
   alignmentBytes: 1024,
-  chunks: "single"
+  chunks: "single",
+  growth: "fixed"
 } as const satisfies Options
 
 /** The most chunks that a temporary buffer has. */
@@ -103,9 +114,18 @@ export const configuration = (
   const alignmentBytes = Math.max(asked, device.alignmentBytes)
   const chunks = options.chunks ?? defaults.chunks
   const policy = typeof chunks !== "object" ? "single" : "count" in chunks ? "count" : "sizes"
+  const growth = options.growth ?? defaults.growth
+  if (growth !== "fixed" && growth !== "highWater") {
+    return invalid("Choice", "temporaryBuffer.growth", "it should be \"fixed\" or \"highWater\"")
+  }
+  if (growth === "highWater") {
+    return chunks === "single"
+      ? Either.right({ maxBytes, alignmentBytes, policy: "single", growth, chunkBytes: [] })
+      : invalid("Chunks", "temporaryBuffer.chunks", "a buffer that grows has one chunk: it should be \"single\"")
+  }
   return Either.map(
     chunkSizes({ maxBytes, reservedBytes: device.reservedBytes ?? 0 }, chunks, device.granularityBytes),
-    (chunkBytes) => ({ maxBytes, alignmentBytes, policy, chunkBytes })
+    (chunkBytes) => ({ maxBytes, alignmentBytes, policy, growth, chunkBytes })
   )
 }
 
@@ -118,8 +138,11 @@ export const configuration = (
 export const isSame = (left: Configuration, right: Configuration): boolean =>
   left.maxBytes === right.maxBytes &&
   left.alignmentBytes === right.alignmentBytes &&
-  left.chunkBytes.length === right.chunkBytes.length &&
-  left.chunkBytes.every((bytes, index) => bytes === right.chunkBytes[index])
+  left.growth === right.growth &&
+  (left.growth === "highWater" || (
+    left.chunkBytes.length === right.chunkBytes.length &&
+    left.chunkBytes.every((bytes, index) => bytes === right.chunkBytes[index])
+  ))
 
 const invalid = (
   reason: InvalidConfiguration["reason"],

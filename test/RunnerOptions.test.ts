@@ -46,8 +46,8 @@ const badSizes: ReadonlyArray<unknown> = [
 const invalidOptions: ReadonlyArray<
   readonly [option: string, reason: Errors.InvalidConfiguration["reason"], values: ReadonlyArray<unknown>]
 > = [
-  ["slots", "Choice", [0, 2, -1, 1.5, "1", true]],
-  ["admission", "Choice", ["wait", "", "FAIL", true]],
+  ["slots", "Count", [0, 65, -1, 1.5, "1", true]],
+  ["admission", "Choice", ["wait", "", "FAIL", true, 0, {}, { wait: 1 }, { shed: null }]],
   ["clear", "Choice", ["some", "", "ALL", true, 0]],
   ["residentMaxBytes", "Size", badSizes],
   ["stagingMaxBytes", "Size", badSizes],
@@ -77,8 +77,11 @@ describe("settings", () => {
         maxBytes: 64 * 1024 ** 2,
         alignmentBytes: 1024,
         policy: "single",
+        growth: "fixed",
         chunkBytes: [64 * 1024 ** 2]
       },
+      slots: 1,
+      admission: { _tag: "Fail" },
       clear: "all",
       residentMaxBytes: 256 * 1024 ** 2,
       stagingMaxBytes: 16 * 1024 ** 2,
@@ -116,8 +119,11 @@ describe("settings", () => {
           maxBytes: 1024 ** 2,
           alignmentBytes: 256,
           policy: "count",
+          growth: "fixed",
           chunkBytes: [512 * 1024, 512 * 1024]
         },
+        slots: 1,
+        admission: { _tag: "Fail" },
         clear: "outputs",
         residentMaxBytes: 0,
         stagingMaxBytes: 1024,
@@ -148,6 +154,7 @@ describe("settings", () => {
       maxBytes: 1000,
       alignmentBytes: 512,
       policy: "single",
+      growth: "fixed",
       chunkBytes: [768]
     })
   })
@@ -209,8 +216,11 @@ describe("environment", () => {
           maxBytes: 65_536,
           alignmentBytes: 256,
           policy: "count",
+          growth: "fixed",
           chunkBytes: [16_384, 16_384, 16_384, 16_384]
         },
+        slots: 1,
+        admission: { _tag: "Fail" },
         clear: "none",
         residentMaxBytes: 1024 ** 3,
         stagingMaxBytes: 2_000_000,

@@ -41,6 +41,7 @@ describe("configuration", () => {
       maxBytes: 67_108_864,
       alignmentBytes: 1024,
       policy: "single",
+      growth: "fixed",
       chunkBytes: [67_108_864]
     } as const
     assert.deepStrictEqual(configured({}), expected)

@@ -95,7 +95,7 @@ describe("a warm run", () => {
       }
       assert.deepStrictEqual([...operations.inline], [1])
       assert.deepStrictEqual([...operations.awaited], [32])
-      assert.deepStrictEqual([...operations.bind], [81])
+      assert.deepStrictEqual([...operations.bind], [80])
     }).pipe(Effect.provide(onOneThread)))
 
   for (const count of counts) {

@@ -1,6 +1,6 @@
 /** The gate through which the device work of a runner goes: one at a time, first come, first served, nobody left behind. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Either, Exit, Fiber, FiberId, type Scheduler } from "effect"
+import { Cause, Clock, Deferred, Effect, Either, Exit, Fiber, FiberId, type Scheduler } from "effect"
 import { type HostApi, RunnerOptions } from "leasehold"
 import { Gate } from "../src/internal/runner/gate.ts"
 import { RunnerState } from "../src/internal/runner/state.ts"
@@ -328,7 +328,7 @@ const makeState = (): RunnerState => {
     answersAtOnce: true
   }
   const settings = Either.getOrThrow(RunnerOptions.settings({}, traits))
-  return new RunnerState({ traits } as HostApi.Service, settings)
+  return new RunnerState({ traits } as HostApi.Service, settings, Clock.make())
 }
 
 /** Two fibers wait for a condition that comes true in the third of three changes. */

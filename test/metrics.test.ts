@@ -1,6 +1,6 @@
 /** Metrics: what `layerMetrics` publishes, and when. Metrics outlive a test, so counters are compared before and after. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Metric, Option, Scope, TestClock } from "effect"
+import { Effect, Exit, Fiber, Layer, Metric, Option, Scope, TestClock } from "effect"
 import { DeviceRunner, HostApi, RunnerMetrics, type RunnerStats } from "leasehold"
 import { onEveryForm, runnerOf } from "./utils/forms.ts"
 import { add, addInline, native } from "./utils/kernels.ts"
@@ -33,6 +33,13 @@ const gaugesOf = (stats: RunnerStats.RunnerStats): Partial<Published> => ({
   leasehold_quarantined_bytes: stats.quarantine.bytes,
   leasehold_resident_bytes: stats.residents.inUseBytes,
   leasehold_staging_bytes: stats.host.stagingBytes,
+  leasehold_free_bytes: stats.temporaryBuffer.freeBytes,
+  leasehold_largest_free_bytes: stats.temporaryBuffer.largestFreeBytes,
+  leasehold_reserved_bytes: stats.temporaryBuffer.reservedBytes,
+  leasehold_runs_active: stats.runs.active,
+  leasehold_runs_waiting: stats.runs.waiting,
+  leasehold_waiting_bytes: stats.runs.waitingBytes,
+  leasehold_serial_slots: stats.slots.count > 1 && !stats.slots.overlap ? 1 : 0,
   leasehold_poisoned: stats.state === "poisoned" ? 1 : 0
 })
 
@@ -41,6 +48,10 @@ const countersOf = (stats: RunnerStats.RunnerStats): Partial<Published> => ({
   leasehold_runs_ended_total: stats.runs.ended,
   leasehold_runs_failed_total: stats.runs.failed,
   leasehold_runs_refused_total: stats.runs.refused,
+  leasehold_runs_waited_total: stats.runs.waited,
+  leasehold_growths_total: stats.temporaryBuffer.growths,
+  leasehold_trims_total: stats.temporaryBuffer.trims,
+  leasehold_trimmed_bytes_total: stats.temporaryBuffer.trimmedBytes,
   leasehold_device_mallocs_total: stats.device.mallocs,
   leasehold_device_frees_total: stats.device.frees,
   leasehold_transfers_total: stats.device.transfers,
@@ -51,6 +62,14 @@ const countersOf = (stats: RunnerStats.RunnerStats): Partial<Published> => ({
   leasehold_plan_misses_total: stats.plans.misses,
   leasehold_release_failures_total: stats.releaseFailures
 })
+
+/** What counts only where runs wait and the buffer grows. */
+const ofWaitingAndGrowing = [
+  "leasehold_runs_waited_total",
+  "leasehold_growths_total",
+  "leasehold_trims_total",
+  "leasehold_trimmed_bytes_total"
+] as const
 
 /** Asserts that what is published is what the runner says, counters as they have grown since `before`. */
 const assertPublished = (stats: RunnerStats.RunnerStats, before: Published): Effect.Effect<void> =>
@@ -79,10 +98,25 @@ describe("metrics", () => {
         assert.isTrue(key !== undefined && Option.isSome(key.description) && key.description.value !== "", name)
       }
       assert.isTrue(Object.keys(counters).every((name) => name.endsWith("_total")))
-      assert.isTrue(Object.keys(gauges).every((name) => name.endsWith("_bytes") || name === "leasehold_poisoned"))
+      // What has no unit is a count of runs, or a fact.
+      assert.deepStrictEqual(Object.keys(gauges).filter((name) => !name.endsWith("_bytes")), [
+        "leasehold_runs_active",
+        "leasehold_runs_waiting",
+        "leasehold_serial_slots",
+        "leasehold_poisoned"
+      ])
       assert.strictEqual(new Set(named.map(([name]) => name)).size, named.length)
       // Every metric has a place in the two lists above, so that none goes without a test.
-      const stats = { temporaryBuffer: {}, quarantine: {}, residents: {}, host: {}, runs: {}, device: {}, plans: {} }
+      const stats = {
+        temporaryBuffer: {},
+        quarantine: {},
+        residents: {},
+        host: {},
+        runs: {},
+        device: {},
+        plans: {},
+        slots: {}
+      }
       const tested = { ...gaugesOf(stats as never), ...countersOf(stats as never) }
       assert.sameMembers(Object.keys(tested), named.map(([name]) => name))
     }))
@@ -160,10 +194,41 @@ onEveryForm("metrics", (form) => {
         [stats.releaseFailures, stats.runs.refused, stats.runs.failed, stats.quarantine.count],
         [1, 1, 1, 1]
       )
-      assert.isTrue(Object.entries(countersOf(stats)).every(([, value]) => value > 0), "every counter has grown")
+      const idle = Object.entries(countersOf(stats)).filter(([, value]) => value === 0).map(([name]) => name)
+      assert.deepStrictEqual(idle, [...ofWaitingAndGrowing], "every other counter has grown")
       yield* Scope.close(scope, Exit.void)
       yield* assertPublished(stats, before)
     }).pipe(Effect.provide(runnerOf(form))))
+
+  it.scoped("show who waits, and how the buffer grows and is trimmed", () =>
+    Effect.gen(function*() {
+      const before = yield* published
+      const runner = yield* DeviceRunner.DeviceRunner
+      const scope = yield* Scope.make()
+      yield* Scope.extend(Layer.build(DeviceRunner.layerMetrics("1 second")), scope)
+      yield* runner.load(add)
+      const held = yield* Scope.make()
+      yield* Scope.extend(runner.bind(add, vectors(64)), held)
+      const waiting = yield* Effect.fork(runner.run(add, vectors(256)))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      const now = yield* runner.stats
+      assert.deepInclude(now.runs, { active: 1, waiting: 1, waitingBytes: 3072 })
+      yield* assertPublished(now, before)
+      yield* Scope.close(held, Exit.void)
+      yield* Fiber.join(waiting)
+      yield* runner.trim(0)
+      const stats = yield* runner.stats
+      const counts = countersOf(stats)
+      assert.isTrue(ofWaitingAndGrowing.every((name) => counts[name]! > 0))
+      yield* Scope.close(scope, Exit.void)
+      yield* assertPublished(stats, before)
+    }).pipe(Effect.provide(runnerOf(form, {
+      temporaryBuffer: { maxBytes: "64 KiB", alignmentBytes: 256, growth: "highWater" },
+      admission: { wait: { maxQueueCount: 1 } },
+      slots: 2
+    }))))
 
   it.scoped("show that a runner is poisoned", () =>
     Effect.gen(function*() {

@@ -58,7 +58,7 @@ onEveryForm("remembered arguments", (form) => {
         isInvalid(error, "Detached", "c")
         assert.strictEqual(kept.byteLength, 0)
         const { runs } = yield* runner.stats
-        assert.deepStrictEqual(runs, { begun: 2, ended: 2, failed: 1, refused: 0, active: 0 })
+        assert.deepInclude(runs, { begun: 2, ended: 2, failed: 1, refused: 0, active: 0 })
       }).pipe(Effect.provide(runnerOf(form))))
 
     it.scoped(`views may be exchanged in an argument object that is used again (${callable.execution})`, () =>

@@ -94,14 +94,12 @@ lh_status lh_device_info_get(lh_context *context, lh_device_info *info_out) {
 }
 
 /*
- * Lanes of an immediate device do not overlap whatever its settings say, because each call ends before the next begins.
- * A lost simulated device is recovered from by a new context.
+ * On an immediate device each call ends before the next begins, but for launches that are deferred: those run beside copies
+ * where its lanes overlap. A lost simulated device is recovered from by a new context.
  */
 static uint32_t trait_flags(const settings *setup) {
-  if (!setup->completes_late) {
-    return LH_TRAIT_IMMEDIATE;
-  }
-  return LH_TRAIT_FREE_SYNCHRONIZES | (setup->lanes_overlap ? LH_TRAIT_OVERLAPS_COPIES : 0u);
+  uint32_t overlap = setup->lanes_overlap ? LH_TRAIT_OVERLAPS_COPIES : 0u;
+  return overlap | (setup->completes_late ? LH_TRAIT_FREE_SYNCHRONIZES : LH_TRAIT_IMMEDIATE);
 }
 
 lh_status lh_traits_get(lh_context *context, lh_traits *traits_out) {

@@ -91,7 +91,7 @@ export const optionCases: ReadonlyArray<OptionCase> = [
     [2, "temporaryBuffer.chunks"],
     [true, "temporaryBuffer.chunks"]
   ] as const).map(([value, option]): OptionCase => ["15", ["temporaryBuffer", "chunks"], value, "Chunks", option]),
-  ...[0, 2, 1.5, "1", true].map((value): OptionCase => ["", ["slots"], value, "Choice", "slots"]),
+  ...[0, 65, 1.5, "1", true].map((value): OptionCase => ["", ["slots"], value, "Count", "slots"]),
   ...["wait", "queue", true, 0].map((value): OptionCase => ["", ["admission"], value, "Choice", "admission"]),
   ...["some", "ALL", true, 0].map((value): OptionCase => ["", ["clear"], value, "Choice", "clear"]),
   ...[0, -1, Number.NaN, Number.NEGATIVE_INFINITY, "soon", "0 seconds", "5 parsecs", {}, true].map((

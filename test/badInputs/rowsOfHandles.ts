@@ -1,7 +1,8 @@
 /** Rows 33 to 48: handles, names, arguments that share memory, and calls at the wrong time. */
 import { assert } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { Arg, DeviceRunner, Simulator } from "leasehold"
+import { settle } from "../utils/gated.ts"
 import { add, addInline, native } from "../utils/kernels.ts"
 import { vectors } from "../utils/programs.ts"
 import { answered, failsAs, refused, type Row, type Try } from "./row.ts"
@@ -10,7 +11,7 @@ import { goodArguments, type Untyped, untyped } from "./world.ts"
 
 /** Everything that a runner can be asked for. */
 const everything = (runner: DeviceRunner.Service): ReadonlyArray<Try> => {
-  const { allocate, allocateHost, bind, configure, load, plan, run }: Untyped = untyped(runner)
+  const { allocate, allocateHost, bind, budget, configure, load, plan, run, trim }: Untyped = untyped(runner)
   return [
     run(addInline, vectors(4)),
     run(add, vectors(4)),
@@ -20,9 +21,19 @@ const everything = (runner: DeviceRunner.Service): ReadonlyArray<Try> => {
     allocate("float32", [4]),
     allocateHost("float32", [4]),
     configure({ maxBytes: 4096 }),
+    budget("tenant", { maxBytes: 1024 }),
+    trim(0),
     run(null, null)
   ]
 }
+
+/** A runner with one slot that lets two runs wait for it. */
+const waitingRunner = Effect.orDie(DeviceRunner.make({
+  temporaryBuffer: { maxBytes: "4 KiB" },
+  stagingMaxBytes: "64 KiB",
+  maxInlineCopyBytes: "64 KiB",
+  admission: { wait: { maxQueueCount: 2 } }
+}))
 
 /** A runner whose scope has ended. */
 const closed: Effect.Effect<DeviceRunner.Service> = Effect.scoped(Effect.map(
@@ -250,7 +261,20 @@ export const rowsOfHandles: ReadonlyArray<Row> = [
             yield* failsAs("RunAlreadyActive", attempt)
           }
           assert.deepStrictEqual(yield* bench.ledger.snapshot, before)
-        })))
+        }))),
+      answered(
+        "run, bind where runs wait",
+        "AdmissionRefused: WaitsForItself",
+        () =>
+          Effect.scoped(Effect.gen(function*() {
+            const runner = yield* waitingRunner
+            yield* runner.load(addInline)
+            yield* runner.bind(add, vectors(4))
+            for (const attempt of [runner.run(addInline, vectors(4)), runner.bind(add, vectors(4))]) {
+              yield* failsAs("AdmissionRefused: WaitsForItself", attempt)
+            }
+          }))
+      )
     ]
   },
   {
@@ -277,7 +301,22 @@ export const rowsOfHandles: ReadonlyArray<Row> = [
   {
     number: 48,
     input: "closing a runner while runs are queued",
-    doesNotApply: "runs do not queue: a full runner refuses; a run that is active is ended with the runner",
-    entries: []
+    entries: [
+      answered("run, bind", "AdmissionRefused: Draining", () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          const runner = yield* Scope.extend(waitingRunner, scope)
+          const held = yield* Scope.make()
+          yield* Scope.extend(runner.bind(add, vectors(4)), held)
+          const waiting = yield* Effect.forEach([
+            runner.run(add, vectors(4)),
+            Effect.scoped(runner.bind(add, vectors(4)))
+          ], (attempt) => Effect.fork(failsAs("AdmissionRefused: Draining", attempt)))
+          yield* settle
+          yield* Scope.close(scope, Exit.void)
+          yield* Fiber.joinAll(waiting)
+          yield* Scope.close(held, Exit.void)
+        }))
+    ]
   }
 ]

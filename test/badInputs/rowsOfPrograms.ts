@@ -1,12 +1,29 @@
 /** Rows 62 to 67: what the user's own code does, releases that fail, and what a queue or a tenant would be refused. */
 import { assert } from "@effect/vitest"
 import { Effect, Exit, Fiber, TestClock } from "effect"
-import { Callable, HostApi } from "leasehold"
+import { Callable, type DeviceRunner, HostApi } from "leasehold"
 import { nextTurn } from "../utils/garbage.ts"
 import { gate, kernelRuns, settle, withGate } from "../utils/gated.ts"
 import { add, addSignature, openGate } from "../utils/kernels.ts"
 import { failsWith, vectors } from "../utils/programs.ts"
-import { answered, failsAs, type Row } from "./row.ts"
+import { answered, type Bench, failsAs, type Needs, refused, type Row } from "./row.ts"
+
+/** Tries something while another fiber holds the one slot, and looks that it reaches no device. */
+const whileHeld = (
+  { ledger, runner }: Bench,
+  attempts: (runner: DeviceRunner.Service) => ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }, Needs>>
+): Effect.Effect<void, { readonly _tag: string }, Needs> =>
+  Effect.gen(function*() {
+    const holder = yield* Effect.forkDaemon(Effect.scoped(Effect.zipRight(runner.bind(add, vectors(4)), Effect.never)))
+    yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), runner.stats), { until: ({ runs }) => runs.active === 1 })
+    yield* settle
+    const before = yield* ledger.snapshot
+    for (const attempt of attempts(runner)) {
+      yield* attempt
+    }
+    assert.deepStrictEqual(yield* ledger.snapshot, before)
+    yield* Fiber.interrupt(holder)
+  })
 
 export const rowsOfPrograms: ReadonlyArray<Row> = [
   {
@@ -108,13 +125,29 @@ export const rowsOfPrograms: ReadonlyArray<Row> = [
   {
     number: 66,
     input: "a run for which the queue has no room",
-    doesNotApply: "runs do not queue; native calls off the thread wait their turn within the framework",
-    entries: []
+    options: { admission: { wait: { maxQueueCount: 0 } } },
+    entries: [
+      answered("run, bind", "AdmissionRefused: QueueFull", (bench) =>
+        whileHeld(bench, (runner) => [
+          failsAs("AdmissionRefused: QueueFull", runner.run(add, vectors(4))),
+          failsAs("AdmissionRefused: QueueFull", runner.bind(add, vectors(4)))
+        ]))
+    ]
   },
   {
     number: 67,
     input: "a tenant above its quota",
-    doesNotApply: "there are no quotas beside the budgets",
-    entries: []
+    entries: [
+      refused(
+        "run, bind of a child budget",
+        "AdmissionRefused: Quota",
+        ({ runner }) =>
+          Effect.gen(function*() {
+            const tenant = yield* runner.budget("tenant", { maxBytes: 256 })
+            yield* runner.load(add)
+            return [tenant.run(add, vectors(256)), tenant.bind(add, vectors(256))]
+          })
+      )
+    ]
   }
 ]

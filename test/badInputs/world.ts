@@ -20,6 +20,8 @@ export interface Untyped {
   readonly allocate: (dtype: unknown, shape: unknown) => Attempt
   readonly allocateHost: (dtype: unknown, shape: unknown) => Attempt
   readonly configure: (options: unknown) => Attempt
+  readonly budget: (name: unknown, options?: unknown) => Attempt
+  readonly trim: (keepBytes: unknown) => Attempt
 }
 
 export interface World {

@@ -14,10 +14,10 @@ interface Entry {
 }
 
 type Command =
-  | { readonly _tag: "declareFree" | "release" | "quarantine" | "moveExternal"; readonly index: number }
+  | { readonly _tag: "declareFree" | "release" | "quarantine" | "moveTo"; readonly index: number }
   | { readonly _tag: "hold"; readonly index: number; readonly kind: LeaseKind }
 
-const otherCommands = ["declareFree", "release", "quarantine", "moveExternal"] as const
+const otherCommands = ["declareFree", "release", "quarantine", "moveTo"] as const
 
 const tableSize = 6
 
@@ -62,7 +62,7 @@ const predict = (entry: Entry, step: Command, address: number): boolean => {
       entry.state = "settled"
       return true
     default:
-      if (entry.kind !== externalNoop) {
+      if (entry.kind !== externalNoop && entry.kind !== bufferNoop) {
         return false
       }
       entry.address = address
@@ -80,8 +80,8 @@ const execute = (table: LeaseTable, step: Command, address: number): void => {
       return table.release(step.index)
     case "quarantine":
       return table.quarantine(step.index)
-    case "moveExternal":
-      return table.moveExternal(step.index, address)
+    case "moveTo":
+      return table.moveTo(step.index, address)
   }
 }
 
@@ -233,15 +233,15 @@ describe("LeaseTable", () => {
     }
   })
 
-  it("asserts that only memory of somebody else moves", () => {
+  it("asserts that what was malloc'd does not move", () => {
     const table = new LeaseTable(3)
     table.hold(0, externalNoop, 4096, 8)
-    table.moveExternal(0, 8192)
-    assert.strictEqual(table.addresses[0], 8192)
+    table.moveTo(0, 8192)
     table.hold(1, bufferNoop, 4096, 8)
+    table.moveTo(1, 16384)
+    assert.deepStrictEqual([...table.addresses], [8192, 16384, 0])
     table.hold(2, free, 4096, 8)
-    assert.throws(() => table.moveExternal(1, 8192), /only memory of somebody else moves/)
-    assert.throws(() => table.moveExternal(2, 8192), /only memory of somebody else moves/)
+    assert.throws(() => table.moveTo(2, 8192), /does not move/)
   })
 
   it("finds out when a held malloc lost its address, its bytes or its kind", () => {

@@ -1,10 +1,10 @@
 /** A plan of the core against the plan of the reference model, and the transfers that follow from it. */
-import { noChunk } from "../../src/internal/core/bumpAllocator.ts"
+import { noRange } from "../../src/internal/core/bumpAllocator.ts"
 import { checkPlanInvariants, type Plan, type PlanRefusal, type PlanRequest } from "../../src/internal/core/plan.ts"
 import { invalidSize } from "../../src/internal/core/sizes.ts"
 import { TransferKind, TransferTable } from "../../src/internal/core/transferTable.ts"
 import { holds, same } from "../core/same.ts"
-import { lengthOf, type ModelPlan, singleChunk, type Tensor } from "./coreModel.ts"
+import { lengthOf, type ModelPlan, modelRules, singleChunk, type Tensor } from "./coreModel.ts"
 
 /** A size as the core counts it. */
 const sizeOf = (bytes: bigint): number => bytes <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(bytes) : invalidSize
@@ -13,21 +13,18 @@ export const comparePlan = (
   made: Plan | PlanRefusal,
   request: PlanRequest,
   tensors: ReadonlyArray<Tensor>,
-  expected: ModelPlan
+  expected: ModelPlan,
+  /** Where the ranges lie that a run takes for it. */
+  rangeAddresses: ReadonlyArray<number>
 ): void => {
   if (made._tag === "Plan") {
     same(expected.refused, undefined, "a plan that has no room is refused")
     checkPlanInvariants(made, request)
-    compareLayout(made, request, tensors, expected)
+    compareLayout(made, tensors, expected, rangeAddresses)
     return
   }
   same(made.tensorIndex, expected.refused, "the tensor that has no room")
-  const { alignmentBytes, granularityBytes, tailBytes } = request.rules
-  const rules = {
-    alignment: BigInt(alignmentBytes),
-    granularity: BigInt(granularityBytes),
-    tail: BigInt(tailBytes)
-  }
+  const rules = modelRules(request.rules)
   const alignedBytes = sizeOf(lengthOf(tensors[made.tensorIndex]!.byteCount, rules))
   same(made.alignedBytes, alignedBytes, "what it would take")
   same(made.singleChunkBytes, sizeOf(singleChunk(rules, tensors)), "the chunk in which all would fit")
@@ -36,30 +33,35 @@ export const comparePlan = (
   same(BigInt(made.inUseBytes), expected.used.reduce((sum, bytes) => sum + bytes, 0n), "what lies before it")
 }
 
-const compareLayout = (plan: Plan, request: PlanRequest, tensors: ReadonlyArray<Tensor>, expected: ModelPlan): void => {
+const compareLayout = (
+  plan: Plan,
+  tensors: ReadonlyArray<Tensor>,
+  expected: ModelPlan,
+  rangeAddresses: ReadonlyArray<number>
+): void => {
   let logical = 0n
   for (const [index, slice] of expected.slices.entries()) {
-    same(plan.chunkIndex[index], slice === undefined ? noChunk : slice.chunk, "the chunk of a planned tensor")
+    same(plan.rangeIndex[index], slice === undefined ? noRange : slice.chunk, "the range of a planned tensor")
     if (slice !== undefined) {
       same(BigInt(plan.offsetBytes[index]!), slice.start, "where a planned tensor starts")
       logical += BigInt(tensors[index]!.byteCount)
     }
   }
-  for (const [chunk, used] of expected.used.entries()) {
-    same(BigInt(plan.usedBytes[chunk]!), used, "what a plan takes of a chunk")
+  for (const [range, used] of expected.used.entries()) {
+    same(BigInt(plan.rangeBytes[range]!), used, "the bytes of a range")
   }
   const total = expected.used.reduce((sum, bytes) => sum + bytes, 0n)
   same(BigInt(plan.totalBytes), total, "what a plan takes")
   same(BigInt(plan.paddingBytes), total - logical, "what of it is padding")
-  compareTransfers(plan, request, tensors, expected)
+  compareTransfers(plan, tensors, expected, rangeAddresses)
 }
 
 /** The transfers of a plan: each moves the bytes of its tensor and no more, inside the extent that the plan names. */
 const compareTransfers = (
   plan: Plan,
-  request: PlanRequest,
   tensors: ReadonlyArray<Tensor>,
-  expected: ModelPlan
+  expected: ModelPlan,
+  rangeAddresses: ReadonlyArray<number>
 ): void => {
   const table = new TransferTable(tensors.length * 2)
   let bytesIn = 0n
@@ -69,13 +71,13 @@ const compareTransfers = (
     if (slice === undefined) {
       continue
     }
-    const address = request.baseAddresses[slice.chunk]! + plan.offsetBytes[index]!
+    const address = rangeAddresses[slice.chunk]! + plan.offsetBytes[index]!
     const last = plan.offsetBytes[index]! + byteCount
     if (role === "input" || role === "inout") {
       const entry = table.push(TransferKind.copyIn, address, 4096, byteCount)
       same(
         BigInt(table.destination(entry)),
-        BigInt(request.baseAddresses[slice.chunk]!) + slice.start,
+        BigInt(rangeAddresses[slice.chunk]!) + slice.start,
         "where bytes go"
       )
       holds(plan.copyIn.startBytes[slice.chunk]! <= plan.offsetBytes[index]!, "inputs lie in the extent copied in")
@@ -86,7 +88,7 @@ const compareTransfers = (
       const entry = table.push(TransferKind.copyOut, 4096, address, byteCount)
       same(
         BigInt(table.source(entry)),
-        BigInt(request.baseAddresses[slice.chunk]!) + slice.start,
+        BigInt(rangeAddresses[slice.chunk]!) + slice.start,
         "where bytes come from"
       )
       holds(plan.copyOut.startBytes[slice.chunk]! <= plan.offsetBytes[index]!, "outputs lie in the extent copied out")

@@ -17,17 +17,15 @@ export type Command =
     readonly firstAddress: number
     readonly gapBytes: number
   }
-  /** Ends the active run and gives the chunks back. */
-  | { readonly _tag: "close" | "begin" | "end" | "endTwice" | "settleTwice" }
+  /** To close ends the active run and gives the chunks back. */
+  | { readonly _tag: "close" | "begin" | "end" | "endTwice" | "takeTwice" | "settleTwice" }
   | { readonly _tag: "take"; readonly byteCount: number }
-  /** Plans tensors, and takes them for the active run where it has taken nothing yet. */
+  /** Plans tensors, and takes the ranges of the plan for the active run where it has taken nothing yet. */
   | { readonly _tag: "bind"; readonly tensors: ReadonlyArray<Tensor> }
   /** Mallocs tensors for the active run, of which the one at `failingIndex` cannot be had. */
   | { readonly _tag: "malloc"; readonly tensors: ReadonlyArray<Tensor>; readonly failingIndex: number }
   /** Settles the newest malloc of the run. */
   | { readonly _tag: "settle"; readonly released: boolean }
-  /** Uses a handle of an earlier run: the one that began so many runs before. */
-  | { readonly _tag: "stale"; readonly age: number }
 
 const roles: ReadonlyArray<RoleName> = ["input", "input", "inout", "output", "output", "scratch", "none"]
 
@@ -88,10 +86,7 @@ export const command = (random: Random): Command => {
   if (draw < 165) {
     return { _tag: "settle", released: !random.once(3) }
   }
-  if (draw < 185) {
-    return { _tag: "stale", age: 1 + random.below(4) }
-  }
-  return { _tag: draw < 197 ? "end" : draw < 198 ? "endTwice" : "settleTwice" }
+  return { _tag: draw < 191 ? "end" : draw < 194 ? "endTwice" : draw < 197 ? "takeTwice" : "settleTwice" }
 }
 
 export const program = (random: Random, length: number): ReadonlyArray<Command> => [
@@ -128,8 +123,6 @@ export const plainer = (command: Command): ReadonlyArray<Command> => {
                 .map((value) => changed(command, { [field]: value }))
           )
       ]
-    case "stale":
-      return command.age > 1 ? [{ ...command, age: 1 }] : []
     default:
       return []
   }

@@ -4,7 +4,9 @@
  * Every number is a bigint, so that nothing is cut to 32 bits or rounded to a double. Nothing here is fast, and nothing is
  * taken over from the sources but the order of the roles.
  */
+import type { SliceRules } from "../../src/internal/core/bumpAllocator.ts"
 
+/** A chunk from its first aligned address on. */
 export interface ModelChunk {
   readonly base: bigint
   readonly capacity: bigint
@@ -23,6 +25,12 @@ export interface ModelRules {
   readonly tail: bigint
 }
 
+export const modelRules = (rules: SliceRules): ModelRules => ({
+  alignment: BigInt(rules.alignmentBytes),
+  granularity: BigInt(rules.granularityBytes),
+  tail: BigInt(rules.tailBytes)
+})
+
 /** In the order in which a plan places them. */
 export type RoleName = "input" | "inout" | "output" | "scratch" | "none"
 export const placedRoles: ReadonlyArray<RoleName> = ["input", "inout", "output", "scratch"]
@@ -40,6 +48,13 @@ export interface ModelPlan {
 }
 
 export const roundUp = (value: bigint, step: bigint): bigint => ((value + step - 1n) / step) * step
+
+/** What of a chunk a run can have: nothing before its first aligned address. */
+export const usableChunk = (base: bigint, capacity: bigint, alignment: bigint): ModelChunk => {
+  const first = roundUp(base, alignment)
+  const end = base + capacity
+  return { base: first, capacity: end > first ? end - first : 0n, used: 0n }
+}
 
 /** What a tensor takes: whole granules and the tail. */
 export const lengthOf = (byteCount: number, rules: ModelRules): bigint =>
@@ -140,12 +155,13 @@ export const chunkSizes = (
 /** The whole core, as far as it can be seen from outside. */
 export class CoreModel {
   maxBytes = 0n
+  retained = 0n
   rules: ModelRules = { alignment: 1n, granularity: 1n, tail: 0n }
   chunks: Array<ModelChunk> = []
   active = false
-  /** Of the allocator that serves now; a new configuration starts again from 0. */
-  generation = 0
   slices: Array<ModelSlice> = []
+  /** For each chunk what the run has taken of it by a plan. */
+  planned: ReadonlyArray<bigint> = []
   /** What is malloc'd for the active run, oldest first: the places of its tensors. */
   heldFree: Array<number> = []
   quarantined = 0
@@ -153,12 +169,8 @@ export class CoreModel {
   configure(maxBytes: number, rules: ModelRules, bases: ReadonlyArray<bigint>, sizes: ReadonlyArray<bigint>): void {
     this.maxBytes = BigInt(maxBytes)
     this.rules = rules
-    this.chunks = sizes.map((capacity, index) => ({ base: bases[index]!, capacity, used: 0n }))
-    this.generation = 0
-  }
-
-  get retained(): bigint {
-    return this.chunks.reduce((sum, { capacity }) => sum + capacity, 0n)
+    this.retained = sizes.reduce((sum, capacity) => sum + capacity, 0n)
+    this.chunks = sizes.map((capacity, index) => usableChunk(bases[index]!, capacity, rules.alignment))
   }
 
   get inUse(): bigint {
@@ -177,6 +189,7 @@ export class CoreModel {
   end(): void {
     this.active = false
     this.slices = []
+    this.planned = []
     this.heldFree = []
     for (const chunk of this.chunks) {
       chunk.used = 0n

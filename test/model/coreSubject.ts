@@ -4,13 +4,14 @@
  */
 import { Either } from "effect"
 import { TemporaryBuffer } from "leasehold"
-import { BumpAllocator, noChunk, type SliceRules } from "../../src/internal/core/bumpAllocator.ts"
+import { BumpAllocator, noRange, type SliceRules } from "../../src/internal/core/bumpAllocator.ts"
 import { LeaseKind, LeaseTable } from "../../src/internal/core/leaseTable.ts"
 import { makePlan, type Plan, type PlanRequest, Role } from "../../src/internal/core/plan.ts"
+import { noChunk, type Range, RangeAllocator, vacantRange } from "../../src/internal/core/rangeAllocator.ts"
 import { holds, same } from "../core/same.ts"
 import { comparePlan } from "./comparePlan.ts"
 import type { Command } from "./coreCommands.ts"
-import { chunkSizes, CoreModel, largestFree, type ModelPlan, planOf, type Tensor } from "./coreModel.ts"
+import { chunkSizes, CoreModel, largestFree, type ModelPlan, modelRules, planOf, type Tensor } from "./coreModel.ts"
 
 /** How often each outcome was seen, so that a campaign cannot pass by seeing none. */
 export const newOutcomes = () => ({
@@ -25,7 +26,6 @@ export const newOutcomes = () => ({
   mallocs: 0,
   releases: 0,
   quarantines: 0,
-  staleUses: 0,
   misuses: 0
 })
 
@@ -49,13 +49,13 @@ const mallocAddress = (index: number): number => 2 ** 52 + (index + 1) * 2 ** 20
 export class CoreSubject {
   readonly model = new CoreModel()
   readonly #outcomes: ReturnType<typeof newOutcomes>
-  #allocator = new BumpAllocator([], [], { alignmentBytes: 1, granularityBytes: 1, tailBytes: 0 })
-  #rules: SliceRules = this.#allocator.rules
-  #bases: Array<number> = []
-  #capacities: Array<number> = []
+  #rules: SliceRules = { alignmentBytes: 1, granularityBytes: 1, tailBytes: 0 }
+  #space = new RangeAllocator([], [], 1)
+  /** What the active run cuts slices with, without a plan or behind it. */
+  #allocator = new BumpAllocator([], this.#rules)
+  /** What the active run has taken by a plan. */
+  #ranges: ReadonlyArray<Range> = []
   #leases = new LeaseTable(0)
-  /** One handle for each run that began: the allocator that served it, and its generation. */
-  readonly #handles: Array<{ readonly allocator: BumpAllocator; readonly generation: number }> = []
 
   constructor(outcomes: ReturnType<typeof newOutcomes>) {
     this.#outcomes = outcomes
@@ -87,12 +87,12 @@ export class CoreSubject {
         return model.heldFree.length === 0 ? undefined : this.#settleNewest(command.released)
       case "settleTwice":
         return this.#settleTwice()
-      case "stale":
-        return this.#stale(command.age)
+      case "takeTwice":
+        return this.#takeTwice()
       case "end":
+        return this.#end()
       case "endTwice":
-        this.#end()
-        return command._tag === "endTwice" ? this.#end() : undefined
+        return this.#endTwice()
     }
   }
 
@@ -111,52 +111,46 @@ export class CoreSubject {
     }
     const { chunkBytes } = made.right
     same(chunkBytes.map(BigInt).join(), expected.join(), "the chunks of the layout")
-    this.#bases = []
     let address = command.firstAddress
-    for (const byteCount of chunkBytes) {
-      this.#bases.push(address)
+    const bases = chunkBytes.map((byteCount) => {
+      const base = address
       address += byteCount + command.gapBytes
-    }
-    this.#capacities = [...chunkBytes]
+      return base
+    })
     this.#rules = { alignmentBytes, granularityBytes, tailBytes }
-    this.#allocator = new BumpAllocator(this.#bases, this.#capacities, this.#rules)
+    this.#space = new RangeAllocator(bases, chunkBytes, alignmentBytes)
+    this.#allocator = new BumpAllocator(this.#space.usableBytes(), this.#rules)
     this.#outcomes.configurations += 1
-    const rules = { alignment: BigInt(alignmentBytes), granularity, tail: BigInt(tailBytes) }
-    this.model.configure(maxBytes, rules, this.#bases.map(BigInt), expected)
+    this.model.configure(maxBytes, modelRules(this.#rules), bases.map(BigInt), expected)
   }
 
   #close(): void {
     this.#end()
     this.#outcomes.closings += 1
-    this.#bases = []
-    this.#capacities = []
-    this.#allocator = new BumpAllocator([], [], this.#rules)
+    this.#space = new RangeAllocator([], [], this.#rules.alignmentBytes)
+    this.#allocator = new BumpAllocator([], this.#rules)
     this.model.configure(0, this.model.rules, [], [])
   }
 
   #begin(): void {
     const { model } = this
     if (model.active) {
-      this.#misuse("one run at a time", () => this.#allocator.begin())
       return
     }
     model.active = true
-    model.generation += 1
     this.#outcomes.runs += 1
-    same(this.#allocator.begin(), model.generation, "the generation of the run")
-    this.#handles.push({ allocator: this.#allocator, generation: model.generation })
+    this.#allocator = new BumpAllocator(this.#space.usableBytes(), this.#rules)
     this.#leases = new LeaseTable(0)
   }
 
   #take(byteCount: number): void {
     const { model } = this
     if (!model.active) {
-      this.#misuse("slices are taken by a run", () => this.#allocator.take(byteCount))
       return
     }
     const expected = model.take(byteCount)
-    const chunk = this.#allocator.take(byteCount)
-    same(chunk, expected === undefined ? noChunk : expected.chunk, "the chunk of a slice")
+    const range = this.#allocator.take(byteCount)
+    same(range, expected === undefined ? noRange : expected.chunk, "the range of a slice")
     if (expected === undefined) {
       this.#outcomes.exhaustions += 1
       return
@@ -170,13 +164,12 @@ export class CoreSubject {
     const request: PlanRequest = {
       byteCounts: Float64Array.from(tensors, ({ byteCount }) => byteCount),
       roles: Uint8Array.from(tensors, ({ role }) => Role[role]),
-      baseAddresses: this.#bases,
-      capacityBytes: this.#capacities,
+      capacityBytes: this.#space.usableBytes(),
       rules: this.#rules
     }
     const expected = planOf(model.chunks, model.rules, tensors)
     const made = makePlan(request)
-    comparePlan(made, request, tensors, expected)
+    comparePlan(made, request, tensors, expected, model.chunks.map(({ base }) => Number(base)))
     if (made._tag === "PlanRefusal") {
       this.#outcomes.refusedPlans += 1
       return
@@ -186,19 +179,27 @@ export class CoreSubject {
     }
   }
 
-  /** The active run takes what was planned, and holds a lease for each tensor. */
+  /** The active run takes the ranges of a plan, and holds a lease for each tensor. */
   #adopt(plan: Plan, tensors: ReadonlyArray<Tensor>, expected: ModelPlan): void {
     const { model } = this
     this.#outcomes.plannedRuns += 1
-    this.#allocator.takePlanned(plan.usedBytes)
+    this.#ranges = [...plan.rangeBytes].map((byteCount, index) => {
+      const range = vacantRange()
+      holds(byteCount === 0 || this.#space.take(range, byteCount, index), "a run that is alone has its ranges")
+      same(range.chunkIndex, byteCount === 0 ? noChunk : index, "each in its own chunk")
+      return range
+    })
+    this.#allocator.usedBytes.set(plan.rangeBytes)
     this.#leases = new LeaseTable(tensors.length)
     for (const [index, slice] of expected.slices.entries()) {
       if (slice !== undefined) {
         model.slices.push(slice)
-        const address = this.#bases[slice.chunk]! + plan.offsetBytes[index]!
+        const address = this.#space.address(this.#ranges[plan.rangeIndex[index]!]!) + plan.offsetBytes[index]!
+        same(BigInt(address), model.chunks[slice.chunk]!.base + slice.start, "where a tensor lies on the device")
         this.#leases.hold(index, LeaseKind.bufferNoop, address, tensors[index]!.byteCount)
       }
     }
+    model.planned = expected.used
     for (const [chunk, used] of expected.used.entries()) {
       model.chunks[chunk]!.used = used
     }
@@ -253,20 +254,31 @@ export class CoreSubject {
     while (model.heldFree.length > 0) {
       this.#settleNewest(true)
     }
-    same(this.#allocator.end(model.generation), model.active, "a run ends once")
+    for (const range of this.#ranges) {
+      if (range.chunkIndex !== noChunk) {
+        this.#space.release(range)
+      }
+    }
+    this.#ranges = []
+    this.#allocator = new BumpAllocator(this.#space.usableBytes(), this.#rules)
     model.end()
   }
 
-  /** Whatever is asked with the handle of an earlier run is refused, and changes nothing. */
-  #stale(age: number): void {
-    const { model } = this
-    const handle = this.#handles.at(model.active ? -1 - age : -age)
-    if (handle === undefined) {
-      return
+  /** A range that was given back cannot be given back again. */
+  #endTwice(): void {
+    const held = this.#ranges.filter(({ chunkIndex }) => chunkIndex !== noChunk)
+    this.#end()
+    for (const range of held) {
+      this.#misuse("a range is given back once", () => this.#space.release(range))
     }
-    this.#outcomes.staleUses += 1
-    holds(!handle.allocator.isCurrent(handle.generation), "an ended run is not current")
-    same(handle.allocator.end(handle.generation), false, "an ended run ends nothing")
+  }
+
+  #takeTwice(): void {
+    for (const range of this.#ranges) {
+      if (range.chunkIndex !== noChunk) {
+        this.#misuse("a range is taken once", () => this.#space.take(range, 1, 0))
+      }
+    }
   }
 
   #misuse(what: string, misuse: () => unknown): void {
@@ -278,16 +290,22 @@ export class CoreSubject {
     const { model } = this
     const allocator = this.#allocator
     allocator.checkInvariants()
-    same(allocator.active, model.active, "whether a run is active")
-    same(allocator.generation, model.generation, "the generation")
-    same(allocator.isCurrent(model.generation), model.active, "whether the run is current")
     for (const [chunk, { used }] of model.chunks.entries()) {
-      same(BigInt(allocator.usedBytes[chunk]!), used, "what is taken of a chunk")
+      same(BigInt(allocator.usedBytes[chunk]!), used, "what is taken of a range")
     }
     const { inUse, retained } = model
     same(BigInt(allocator.inUseBytes()), inUse, "what is in use")
     holds(inUse <= retained && retained <= model.maxBytes, "all of it within the budget")
     same(BigInt(allocator.largestFreeBytes()), largestFree(model.chunks, model.rules), "the largest free piece")
+    this.#space.checkInvariants()
+    const left = model.chunks.map(({ capacity }, chunk) => capacity - (model.planned[chunk] ?? 0n))
+    same(BigInt(this.#space.inUseBytes), model.planned.reduce((sum, bytes) => sum + bytes, 0n), "what plans have taken")
+    same(BigInt(this.#space.freeBytes()), left.reduce((sum, bytes) => sum + bytes, 0n), "what is free")
+    same(
+      BigInt(this.#space.largestFreeBytes()),
+      left.reduce((most, bytes) => bytes > most ? bytes : most, 0n),
+      "the largest free range"
+    )
     checkLastSlice(model)
     this.#leases.checkInvariants()
     same(this.#leases.heldFreeCount, model.heldFree.length, "the mallocs that are held")

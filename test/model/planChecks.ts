@@ -1,9 +1,8 @@
 /** What has to hold of a random run's memory: where its tensors lie, and every byte after staging and after the copy back. */
 import { LeaseKind } from "../../src/internal/core/leaseTable.ts"
-import type { TableContext } from "../../src/internal/runner/makeTables.ts"
 import type { RunTables } from "../../src/internal/runner/runTables.ts"
 import { holds, same } from "../core/same.ts"
-import { lengthOf } from "./coreModel.ts"
+import { lengthOf, modelRules } from "./coreModel.ts"
 import type { FakeMemory, Region } from "./fakeMemory.ts"
 import {
   guard,
@@ -12,7 +11,6 @@ import {
   isIn,
   isOut,
   leftOver,
-  modelRules,
   outputByte,
   type Placed,
   type Scene
@@ -23,9 +21,10 @@ export const addressesOf = (
   scene: Scene,
   tables: RunTables,
   memory: FakeMemory,
-  context: TableContext
+  baseAddresses: ReadonlyArray<number>
 ): ReadonlyArray<number> => {
-  const { leases, plan } = tables
+  const { leases } = tables
+  const { plan } = tables.layout
   let next = scene.firstAddress
   for (const [index, { byteCount }] of scene.tensors.entries()) {
     if (leases.kinds[index] === LeaseKind.free) {
@@ -50,9 +49,10 @@ export const addressesOf = (
       continue
     }
     same(address % scene.rules.alignmentBytes, 0, "slices are aligned in absolute address")
-    const chunk = plan.chunkIndex[index]!
-    const end = address - context.baseAddresses[chunk]! + lengths[index]!
-    holds(end <= plan.usedBytes[chunk]!, "slices lie in what the plan takes")
+    // The run is alone, and chunks start at boundaries, so each range starts where its chunk does.
+    const range = plan.rangeIndex[index]!
+    const end = address - baseAddresses[range]! + lengths[index]!
+    holds(end <= plan.rangeBytes[range]!, "slices lie in what the plan takes")
     for (let other = 0; other < index; other++) {
       const start = leases.addresses[other]!
       holds(
@@ -82,9 +82,9 @@ export const checkStaged = (
     const region = memory.find(addresses[index]!, tensor.byteCount)
     const start = addresses[index]! - region.base
     if (!regions.has(region)) {
-      const used = tables.plan === undefined
+      const used = tables.layout.plan === undefined
         ? region.bytes.byteLength
-        : tables.plan.usedBytes[tables.plan.chunkIndex[index]!]!
+        : tables.layout.plan.rangeBytes[tables.layout.plan.rangeIndex[index]!]!
       // What lies between tensors may be written where they travel as one.
       const between = clear === "all" ? "zero" : coalesces ? "any" : "left over"
       regions.set(region, Array.from(region.bytes, (_, at) => at < used ? between : "left over"))
@@ -97,11 +97,11 @@ export const checkStaged = (
         ? "zero"
         : "left over"
     }
-    if (clear === "outputs" && tensor.role === "output" && tables.plan !== undefined) {
+    if (clear === "outputs" && tensor.role === "output" && tables.layout.plan !== undefined) {
       // Outputs are cleared as one extent, padding between them included.
-      const { endBytes, startBytes } = tables.plan.outputs
-      const chunk = tables.plan.chunkIndex[index]!
-      for (let at = startBytes[chunk]!; at < endBytes[chunk]!; at++) {
+      const { endBytes, startBytes } = tables.layout.plan.outputs
+      const range = tables.layout.plan.rangeIndex[index]!
+      for (let at = startBytes[range]!; at < endBytes[range]!; at++) {
         expected[at] = "zero"
       }
     }

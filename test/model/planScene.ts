@@ -2,7 +2,7 @@
 import { Either } from "effect"
 import { type Callable, TemporaryBuffer } from "leasehold"
 import type { SliceRules } from "../../src/internal/core/bumpAllocator.ts"
-import type { TableContext } from "../../src/internal/runner/makeTables.ts"
+import type { LayoutContext } from "../../src/internal/runner/layOutRun.ts"
 import type { ModelChunk, Tensor } from "./coreModel.ts"
 import type { FakeMemory, Region } from "./fakeMemory.ts"
 import type { Random } from "./random.ts"
@@ -63,16 +63,15 @@ export const isOut = ({ role }: Tensor): boolean => role === "inout" || role ===
 export const inputByte = (tensor: number, index: number): number => (tensor * 37 + index * 11) % 80 + 1
 export const outputByte = (tensor: number, index: number): number => (tensor * 41 + index * 13) % 80 + 90
 
-export const modelRules = (rules: SliceRules) => ({
-  alignment: BigInt(rules.alignmentBytes),
-  granularity: BigInt(rules.granularityBytes),
-  tail: BigInt(rules.tailBytes)
-})
-
 export const contextOf = (
   scene: Scene,
   memory: FakeMemory
-): { readonly context: TableContext; readonly chunks: ReadonlyArray<ModelChunk> } => {
+): {
+  readonly context: LayoutContext
+  readonly baseAddresses: ReadonlyArray<number>
+  readonly stagingAddress: number
+  readonly chunks: ReadonlyArray<ModelChunk>
+} => {
   const { chunks, maxBytes, rules } = scene
   const configuration = Either.getOrThrow(
     TemporaryBuffer.configuration({ maxBytes, alignmentBytes: rules.alignmentBytes, chunks }, {
@@ -105,12 +104,14 @@ export const contextOf = (
       },
       configuration,
       rules,
-      baseAddresses,
+      capacityBytes: configuration.chunkBytes,
       clear: scene.clear,
       maxInlineCopyBytes: scene.maxInlineCopyBytes,
-      staging,
-      stagingMaxBytes: staging.byteCount
+      stagingMaxBytes: staging.byteCount,
+      slotCount: 1
     },
+    baseAddresses,
+    stagingAddress: staging.address,
     chunks: baseAddresses.map((base, chunk) => ({
       base: BigInt(base),
       capacity: BigInt(configuration.chunkBytes[chunk]!),

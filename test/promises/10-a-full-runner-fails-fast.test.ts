@@ -1,4 +1,4 @@
-/** Promise 10: a run on a full runner fails fast, and corrupts nothing. */
+/** Promise 10: a run on a full runner fails fast, or waits its turn as configured, and corrupts nothing. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Arg, Callable, DeviceRunner } from "leasehold"
@@ -92,6 +92,30 @@ onEveryForm("promise 10: a full runner fails fast", (form) => {
       assert.strictEqual(stats.runs.begun + stats.runs.refused, 20)
       assert.strictEqual(stats.runs.begun, stats.runs.ended)
     }).pipe(Effect.provide(runnerOf(form))))
+
+  for (const slots of [1, 3]) {
+    it.scoped(`many fibers at once, with ${slots === 1 ? "one slot" : "three slots"}, where runs wait: all are right`, () =>
+      Effect.gen(function*() {
+        const runner = yield* DeviceRunner.DeviceRunner
+        yield* Effect.forEach(
+          Array.from({ length: 40 }, (_, index) => vectors(64 * (1 + index % 5), index + 1)),
+          (args, index) =>
+            Effect.map(runner.run(index % 2 === 0 ? add : addInline, args), () => {
+              assert.deepStrictEqual(args.c, args.a.map((value, at) => value + args.b[at]!))
+            }),
+          { concurrency: "unbounded" }
+        )
+        assert.deepInclude((yield* runner.stats).runs, {
+          begun: 40,
+          ended: 40,
+          failed: 0,
+          refused: 0,
+          active: 0,
+          waiting: 0
+        })
+        yield* assertUsable
+      }).pipe(Effect.provide(runnerOf(form, { slots, admission: { wait: { maxQueueCount: 40 } } }))))
+  }
 
   it.scoped("a run of nothing occupies the slot like any other", () =>
     Effect.gen(function*() {

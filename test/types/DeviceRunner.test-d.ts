@@ -83,6 +83,7 @@ describe("run", () => {
       | "RunnerUnconfigured"
       | "LaunchFailed"
       | "RunAlreadyActive"
+      | "AdmissionRefused"
       | "DeviceOutOfMemory"
       | "DeviceFailed"
       | "TransferFailed"
@@ -116,6 +117,7 @@ describe("bind", () => {
       | "RunnerUnconfigured"
       | "LaunchFailed"
       | "RunAlreadyActive"
+      | "AdmissionRefused"
       | "DeviceOutOfMemory"
       | "DeviceFailed"
       | "TransferFailed"
@@ -124,6 +126,7 @@ describe("bind", () => {
       | Run.PlanError
       | Run.LoadError
       | Errors.RunAlreadyActive
+      | Errors.AdmissionRefused
       | Errors.DeviceOutOfMemory
       | Errors.DeviceFailed
       | Errors.TransferFailed
@@ -344,10 +347,12 @@ describe("layers", () => {
       tracing: true
     })
     DeviceRunner.layer(RunnerOptions.defaults)
-    // @ts-expect-error one slot, today
-    DeviceRunner.layer({ slots: 2 })
-    // @ts-expect-error no waiting, today
-    DeviceRunner.layer({ admission: "wait" })
+    DeviceRunner.layer({ slots: 2, admission: { wait: { maxQueueCount: 8, deadline: "1 second" } } })
+    DeviceRunner.layer({ admission: { shed: { maxQueueCount: 8, maxWait: "20 millis" } } })
+    // @ts-expect-error how many may wait is said
+    DeviceRunner.layer({ admission: { wait: {} } })
+    // @ts-expect-error for how long is said
+    DeviceRunner.layer({ admission: { shed: { maxQueueCount: 8 } } })
     // @ts-expect-error an unknown clear
     DeviceRunner.layer({ clear: "some" })
     // @ts-expect-error no size

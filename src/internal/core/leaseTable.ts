@@ -56,9 +56,12 @@ export class LeaseTable {
     }
   }
 
-  /** Moves a lease that needs no release to another address: a resident tensor other than last time. */
-  moveExternal(index: number, address: number): void {
-    assert(this.kinds[index] === LeaseKind.externalNoop, "only memory of somebody else moves")
+  /** Moves a lease that needs no release to another address: another resident tensor, or a range that lies elsewhere. */
+  moveTo(index: number, address: number): void {
+    assert(
+      this.kinds[index] === LeaseKind.externalNoop || this.kinds[index] === LeaseKind.bufferNoop,
+      "what was malloc'd for a run does not move"
+    )
     this.addresses[index] = address
   }
 

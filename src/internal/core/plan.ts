@@ -1,7 +1,8 @@
 /**
- * The plan of a run: where its tensors lie in the chunks. It depends on sizes and roles only, so it is made once per shape.
+ * The plan of a run: where its tensors lie in the ranges that the run takes, at most one for each chunk. It depends on sizes
+ * and roles only, so it is made once per shape, wherever the ranges of a run come to lie.
  *
- * Tensors are placed by role (inputs, inouts, outputs, scratch), so that in every chunk what is copied in lies in one
+ * Tensors are placed by role (inputs, inouts, outputs, scratch), so that in every range what is copied in lies in one
  * extent, what is copied out lies in one extent, and what is cleared lies in one extent:
  *
  *     | inputs | inouts | outputs | scratch |
@@ -9,7 +10,7 @@
  *              |--- copy out ---|
  */
 import { assert } from "../assert.ts"
-import { BumpAllocator, noChunk, sliceBytes, type SliceRules } from "./bumpAllocator.ts"
+import { BumpAllocator, noRange, sliceBytes, type SliceRules } from "./bumpAllocator.ts"
 import { add, alignUp, invalidSize } from "./sizes.ts"
 
 /** What a tensor is to the plan. Placement follows the numbers. */
@@ -18,7 +19,7 @@ export type Role = (typeof Role)[keyof typeof Role]
 
 const placementOrder = [Role.input, Role.inout, Role.output, Role.scratch] as const
 
-/** A range of one chunk, for all chunks: `start[c]` to `end[c]`, empty where they are equal. */
+/** A part of each range: `start[r]` to `end[r]`, empty where they are equal. */
 export interface Extents {
   readonly startBytes: Float64Array
   readonly endBytes: Float64Array
@@ -26,16 +27,16 @@ export interface Extents {
 
 export interface Plan {
   readonly _tag: "Plan"
-  /** For each tensor the chunk it lies in, or `noChunk` where it occupies none. */
-  readonly chunkIndex: Int32Array
-  /** For each tensor its offset in that chunk. */
+  /** For each tensor the range it lies in, or `noRange` where it occupies none. */
+  readonly rangeIndex: Int32Array
+  /** For each tensor its offset in that range. */
   readonly offsetBytes: Float64Array
-  /** For each chunk the bytes that the run takes of it, padding included. */
-  readonly usedBytes: Float64Array
+  /** The bytes of each range, padding included; 0 for one that the run does not need. */
+  readonly rangeBytes: Float64Array
   readonly copyIn: Extents
   readonly copyOut: Extents
   readonly outputs: Extents
-  /** The sum over all chunks of `usedBytes`. */
+  /** The sum of `rangeBytes`. */
   readonly totalBytes: number
   /** What of `totalBytes` is alignment, granularity and tail. */
   readonly paddingBytes: number
@@ -60,7 +61,7 @@ export interface PlanRefusal {
 export interface PlanRequest {
   readonly byteCounts: Float64Array
   readonly roles: Uint8Array
-  readonly baseAddresses: ReadonlyArray<number>
+  /** The most bytes that each range can have: those of its chunk from the first aligned address on. */
   readonly capacityBytes: ReadonlyArray<number>
   readonly rules: SliceRules
 }
@@ -69,9 +70,8 @@ export const makePlan = (request: PlanRequest): Plan | PlanRefusal => {
   const { byteCounts, roles, rules } = request
   const count = byteCounts.length
   assert(roles.length === count, "every tensor has a role")
-  const allocator = new BumpAllocator(request.baseAddresses, request.capacityBytes, rules)
-  allocator.begin()
-  const chunkIndex = new Int32Array(count).fill(noChunk)
+  const allocator = new BumpAllocator(request.capacityBytes, rules)
+  const rangeIndex = new Int32Array(count).fill(noRange)
   const offsetBytes = new Float64Array(count)
   let requestedBytes = 0
   for (const role of placementOrder) {
@@ -80,24 +80,24 @@ export const makePlan = (request: PlanRequest): Plan | PlanRefusal => {
       if (roles[index] !== role || byteCount === 0) {
         continue
       }
-      const chunk = sliceBytes(byteCount, rules) === invalidSize ? noChunk : allocator.take(byteCount)
-      if (chunk === noChunk) {
+      const range = sliceBytes(byteCount, rules) === invalidSize ? noRange : allocator.take(byteCount)
+      if (range === noRange) {
         return refuse(request, allocator, index)
       }
-      chunkIndex[index] = chunk
+      rangeIndex[index] = range
       offsetBytes[index] = allocator.offsetBytes
       requestedBytes += byteCount
     }
   }
-  const usedBytes = closeChunks(allocator, rules)
-  const totalBytes = usedBytes.reduce((sum, bytes) => sum + bytes, 0)
+  const rangeBytes = closeRanges(allocator, rules)
+  const totalBytes = rangeBytes.reduce((sum, bytes) => sum + bytes, 0)
   const extentsOf = (first: Role, last: Role): Extents =>
-    extents(request, { chunkIndex, offsetBytes, chunkCount: allocator.chunkCount, first, last })
+    extents(request, { rangeIndex, offsetBytes, rangeCount: allocator.rangeCount, first, last })
   return {
     _tag: "Plan",
-    chunkIndex,
+    rangeIndex,
     offsetBytes,
-    usedBytes,
+    rangeBytes,
     copyIn: extentsOf(Role.input, Role.inout),
     copyOut: extentsOf(Role.inout, Role.output),
     outputs: extentsOf(Role.output, Role.output),
@@ -127,23 +127,20 @@ export const singleChunkBytes = (
 export const checkPlanInvariants = (plan: Plan, request: PlanRequest): void => {
   const { byteCounts, capacityBytes, roles, rules } = request
   for (let index = 0; index < byteCounts.length; index++) {
-    const chunk = plan.chunkIndex[index]!
+    const range = plan.rangeIndex[index]!
     const placed = roles[index] !== Role.none && byteCounts[index]! > 0
-    assert(placed === (chunk !== noChunk), "what has bytes and a role is placed, and nothing else")
-    if (chunk === noChunk) {
+    assert(placed === (range !== noRange), "what has bytes and a role is placed, and nothing else")
+    if (range === noRange) {
       continue
     }
     const start = plan.offsetBytes[index]!
     const end = start + sliceBytes(byteCounts[index]!, rules)
-    assert(
-      (request.baseAddresses[chunk]! + start) % rules.alignmentBytes === 0,
-      "a slice is aligned in absolute address"
-    )
-    assert(start >= 0, "a slice starts inside its chunk")
-    assert(end <= plan.usedBytes[chunk]!, "a slice ends inside what the run takes")
-    assert(plan.usedBytes[chunk]! <= capacityBytes[chunk]!, "a run takes no more than its chunks hold")
+    assert(start % rules.alignmentBytes === 0, "a slice is aligned in its range, and ranges are aligned")
+    assert(start >= 0, "a slice starts inside its range")
+    assert(end <= plan.rangeBytes[range]!, "a slice ends inside its range")
+    assert(plan.rangeBytes[range]! <= capacityBytes[range]!, "a range is no larger than its chunk")
     for (let other = 0; other < index; other++) {
-      if (plan.chunkIndex[other] === chunk) {
+      if (plan.rangeIndex[other] === range) {
         const otherStart = plan.offsetBytes[other]!
         const otherEnd = otherStart + sliceBytes(byteCounts[other]!, rules)
         assert(otherEnd <= start || end <= otherStart, "slices do not overlap")
@@ -153,43 +150,39 @@ export const checkPlanInvariants = (plan: Plan, request: PlanRequest): void => {
 }
 
 /**
- * What the run takes of each chunk. The padding up to the next alignment boundary belongs to the run too, so that it is
- * cleared with it.
+ * The bytes of each range. The padding up to the next alignment boundary belongs to it, so that it is cleared with it and
+ * the next range can start right behind.
  */
-const closeChunks = (allocator: BumpAllocator, rules: SliceRules): Float64Array =>
-  allocator.usedBytes.map((used, chunk) => {
-    if (used === 0) {
-      return 0
-    }
-    const base = allocator.baseAddresses[chunk]!
-    const closed = alignUp(base + used, rules.alignmentBytes) - base
-    return closed > used ? Math.min(closed, allocator.capacityBytes[chunk]!) : used
+const closeRanges = (allocator: BumpAllocator, rules: SliceRules): Float64Array =>
+  allocator.usedBytes.map((used, range) => {
+    const closed = alignUp(used, rules.alignmentBytes)
+    return closed === invalidSize ? used : Math.min(closed, allocator.capacityBytes[range]!)
   })
 
 const extents = (
   request: PlanRequest,
   options: {
-    readonly chunkIndex: Int32Array
+    readonly rangeIndex: Int32Array
     readonly offsetBytes: Float64Array
-    readonly chunkCount: number
+    readonly rangeCount: number
     readonly first: Role
     readonly last: Role
   }
 ): Extents => {
-  const startBytes = new Float64Array(options.chunkCount).fill(Infinity)
-  const endBytes = new Float64Array(options.chunkCount)
+  const startBytes = new Float64Array(options.rangeCount).fill(Infinity)
+  const endBytes = new Float64Array(options.rangeCount)
   for (let index = 0; index < request.byteCounts.length; index++) {
     const role = request.roles[index]!
-    const chunk = options.chunkIndex[index]!
-    if (chunk !== noChunk && role >= options.first && role <= options.last) {
+    const range = options.rangeIndex[index]!
+    if (range !== noRange && role >= options.first && role <= options.last) {
       const start = options.offsetBytes[index]!
-      startBytes[chunk] = Math.min(startBytes[chunk]!, start)
-      endBytes[chunk] = Math.max(endBytes[chunk]!, start + request.byteCounts[index]!)
+      startBytes[range] = Math.min(startBytes[range]!, start)
+      endBytes[range] = Math.max(endBytes[range]!, start + request.byteCounts[index]!)
     }
   }
-  for (let chunk = 0; chunk < options.chunkCount; chunk++) {
-    if (startBytes[chunk] === Infinity) {
-      startBytes[chunk] = 0
+  for (let range = 0; range < options.rangeCount; range++) {
+    if (startBytes[range] === Infinity) {
+      startBytes[range] = 0
     }
   }
   return { startBytes, endBytes }

@@ -1,8 +1,10 @@
 /**
- * One use of the slot, from begin to end.
+ * One use of a slot, from begin to end.
  */
 import type { Origin, Purpose } from "../../HostApi.ts"
+import type { Slot } from "../core/slot.ts"
 import type { Bindings } from "./bindings.ts"
+import type { Frame } from "./frame.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
 import type { RunTables } from "./runTables.ts"
 
@@ -11,29 +13,34 @@ export type Phase = "Binding" | "Bound" | "Launching" | "Launched" | "Failed" | 
 
 export class ActiveRun {
   readonly generation: number
-  readonly prepared: PreparedCallable
+  readonly frame: Frame
+  readonly slot: Slot
   readonly tables: RunTables
   phase: Phase = "Binding"
   /** Whether the outputs reached the host. */
   succeeded = false
   /** Whether the user's own region lets the run be interrupted. */
   isInterruptible = true
-  /** The generation of the allocator's run. */
-  readonly allocatorGeneration: number
+  /** Its native calls that are under way. */
+  callsInFlight = 0
 
-  constructor(generation: number, prepared: PreparedCallable, tables: RunTables, allocatorGeneration: number) {
+  constructor(generation: number, frame: Frame, slot: Slot) {
     this.generation = generation
-    this.allocatorGeneration = allocatorGeneration
-    this.prepared = prepared
-    this.tables = tables
+    this.frame = frame
+    this.slot = slot
+    this.tables = frame.tables
+  }
+
+  get prepared(): PreparedCallable {
+    return this.frame.prepared
   }
 
   get bindings(): Bindings {
-    return this.prepared.bindings
+    return this.frame.bindings
   }
 
   get name(): string {
-    return this.prepared.name
+    return this.frame.prepared.name
   }
 
   origin(purpose: Purpose, names: ReadonlyArray<string>): Origin {

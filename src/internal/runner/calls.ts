@@ -108,7 +108,7 @@ export const release = (
 }
 
 /**
- * Waits until nobody is at work at the gate and `condition` holds. Where there is an interrupt deadline and that does not
+ * Waits until `condition` holds. Where there is an interrupt deadline and that does not
  * come to pass in time, the runner is poisoned, and the wait is over: nobody touches the device any more.
  */
 export const awaitIdle = (
@@ -116,10 +116,10 @@ export const awaitIdle = (
   operation: string,
   condition: () => boolean
 ): Effect.Effect<void> => {
-  const idle = state.until(() => state.isPoisoned || (!state.gate.busy && condition()))
+  const idle = state.until(() => state.isPoisoned || condition())
   const deadline = state.settings.interruptDeadline
   return deadline === undefined ? idle : Effect.suspend(() =>
-    !state.gate.busy && condition()
+    condition()
       ? Effect.void
       : Effect.flatMap(
         within(idle, deadline),
@@ -176,6 +176,6 @@ const expire = (state: RunnerState, operation: string): void => {
     },
     "InterruptDeadline"
   )
-  state.gate.break()
+  state.lanes.break()
   state.notify()
 }

@@ -178,6 +178,14 @@ const checkScalar = (parameter: Parameter, value: unknown): InvalidArgument | un
 }
 
 /** A resident that the kernel writes may be passed once only. */
+/** No output shares host memory with another argument. */
+export const checkViewAliases = (bindings: Bindings): InvalidArgument | undefined => {
+  const alias = bindings.findAliases()
+  return alias === undefined
+    ? undefined
+    : invalid(alias.written, "Aliased", `shares host memory with "${alias.other.name}"; declare an inout instead`)
+}
+
 const checkResidentAliases = (bindings: Bindings): InvalidArgument | undefined => {
   const { records } = bindings
   for (const parameter of bindings.writtenResidents) {

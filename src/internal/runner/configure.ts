@@ -13,7 +13,7 @@ import {
   ConfigureWhileActive,
   type DeviceFailed,
   DeviceOutOfMemory,
-  type InvalidConfiguration,
+  InvalidConfiguration,
   type RunnerClosed,
   type RunnerPoisoned,
   type TransferFailed
@@ -53,17 +53,30 @@ export const configure = (state: RunnerState, options: Options): Effect.Effect<v
     if (Either.isLeft(made)) {
       return Effect.fail(made.left)
     }
+    const { alignmentBytes, chunkBytes, growth, maxBytes } = made.right
+    if (!state.admission.fitsReservations(growth === "highWater" ? [maxBytes] : chunkBytes, alignmentBytes)) {
+      return Effect.fail(
+        new InvalidConfiguration({
+          reason: "Reserved",
+          option: "temporaryBuffer",
+          detail: `its chunks should hold the ${state.admission.reservedBytes} B that child budgets have reserved`
+        })
+      )
+    }
     if (state.lifecycle._tag === "Ready" && isSame(made.right, state.configuration)) {
       // The chunks are the same, even where another policy cuts them; errors speak of the policy of now.
-      state.configuration = made.right
+      state.configuration = { ...made.right, chunkBytes: state.configuration.chunkBytes }
       return Effect.void
     }
     return exchange(state, made.right)
   }).pipe(Effect.uninterruptible)
 
-const activeRefusal = (state: RunnerState): ConfigureWhileActive | undefined => {
-  if (state.activeRun !== undefined || state.readingArguments) {
-    return new ConfigureWhileActive({ holder: "run", activeCallable: state.activeRun?.name ?? "a callable" })
+/** Why the chunks cannot be exchanged now: runs use them, or wait for them. */
+export const activeRefusal = (state: RunnerState): ConfigureWhileActive | undefined => {
+  if (
+    state.lifecycle._tag === "Ready" && (state.activeCount + state.admission.waitingCount > 0 || state.readingArguments)
+  ) {
+    return new ConfigureWhileActive({ holder: "run", activeCallable: state.anyActiveName ?? "a callable" })
   }
   return state.lifecycle._tag === "Configuring"
     ? new ConfigureWhileActive({ holder: "configuration", activeCallable: "" })
@@ -74,7 +87,7 @@ const totalBytes = (configuration: Configuration): number =>
   configuration.chunkBytes.reduce((sum, bytes) => sum + bytes, 0)
 
 /** Exchanges the chunks. It starts in the stretch in which the runner was asked, so that nobody comes between. */
-const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, ChunkError> => {
+export const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, ChunkError> => {
   const previous = state.configuration
   const wasReady = state.lifecycle._tag === "Ready"
   const refusal = quarantineRefusal(state, next)
@@ -82,6 +95,8 @@ const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, 
     return Effect.fail(refusal)
   }
   state.lifecycle = configuring
+  state.admission.pause()
+  const epoch = state.epoch
   const retained = state.counters.retainedBytes
   const held = retained + state.counters.quarantinedBufferBytes
   const bothFit = held + totalBytes(next) <= Math.max(previous.maxBytes, next.maxBytes)
@@ -93,7 +108,7 @@ const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, 
   }
   const steps = bothFit ? makeThenFree(state, next) : freeThenMake(state, previous, next, wasReady)
   return state.operation(Effect.flatMap(Effect.exit(steps), (exit) => {
-    settle(state, Exit.isSuccess(exit) || wasReady)
+    settle(state, { isConfigured: Exit.isSuccess(exit) || wasReady, epoch })
     state.checkInvariants()
     return Effect.zipRight(state.logWarnings, Effect.mapError(exit, (error) => restated(state, error)))
   }))
@@ -103,11 +118,18 @@ const exchange = (state: RunnerState, next: Configuration): Effect.Effect<void, 
  * Says where the runner stands after a configuration, once: ready if it has the chunks that its configuration asks for.
  * Poisoned and closed stay as they are.
  */
-const settle = (state: RunnerState, isConfigured: boolean): void => {
+const settle = (
+  state: RunnerState,
+  { epoch, isConfigured }: { readonly isConfigured: boolean; readonly epoch: number }
+): void => {
   if (state.lifecycle._tag === "Configuring") {
     const hasChunks = state.chunks.length === state.configuration.chunkBytes.length
     state.lifecycle = isConfigured && hasChunks ? ready : unconfigured
   }
+  if (state.lifecycle._tag === "Unconfigured") {
+    state.admission.refuseWaiting()
+  }
+  state.admission.resume({ measureAgain: state.epoch !== epoch })
   state.notify()
 }
 
@@ -235,7 +257,7 @@ const makeChunk = (
 
 /** Gives chunks back, newest first. What the device does not take goes to quarantine. */
 export const freeChunks = (state: RunnerState, chunks: ReadonlyArray<Chunk>): Effect.Effect<void> =>
-  Effect.forEach(chunks.toReversed(), (chunk) => state.gate.through(freeChunk(state, chunk)), { discard: true })
+  Effect.forEach(chunks.toReversed(), (chunk) => state.lanes.exclusively(freeChunk(state, chunk)), { discard: true })
 
 const freeChunk = (state: RunnerState, chunk: Chunk): Effect.Effect<void> =>
   Effect.suspend(() => {

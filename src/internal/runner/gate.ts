@@ -23,9 +23,12 @@ export class Gate {
     return this.#busy
   }
 
-  /** Runs `work` when its turn has come. Work that has begun is not interrupted. */
-  through<A, E>(work: Effect.Effect<A, E>): Effect.Effect<A, E> {
-    const inside = this.#inside(work)
+  /**
+   * Runs `work` when its turn has come. Work that has begun is not interrupted. `onEnd` is called in the very step in which it
+   * ends.
+   */
+  through<A, E>(work: Effect.Effect<A, E>, onEnd?: () => void): Effect.Effect<A, E> {
+    const inside = this.#inside(work, onEnd)
     return Effect.uninterruptible(
       Effect.suspend(() => this.#tryEnter() ? inside : Effect.zipRight(this.#wait, inside))
     )
@@ -43,13 +46,15 @@ export class Gate {
   }
 
   /** What has entered leaves in the very step in which it ends. Runs in an uninterruptible region. */
-  #inside<A, E>(work: Effect.Effect<A, E>): Effect.Effect<A, E> {
+  #inside<A, E>(work: Effect.Effect<A, E>, onEnd: (() => void) | undefined): Effect.Effect<A, E> {
     return Effect.matchCauseEffect(work, {
       onFailure: (cause) => {
+        onEnd?.()
         this.#leave()
         return Effect.failCause(cause)
       },
       onSuccess: (value) => {
+        onEnd?.()
         this.#leave()
         return Effect.succeed(value)
       }

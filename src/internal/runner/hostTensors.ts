@@ -113,7 +113,7 @@ export const releaseHostTensor = (state: RunnerState, record: HostRecord): Effec
     }
     record.closed = true
     return state.until(() => !state.isInUse(record)).pipe(
-      Effect.zipRight(state.gate.through(unregister(state, record))),
+      Effect.zipRight(state.lanes.exclusively(unregister(state, record))),
       Effect.zipRight(Effect.sync(() => {
         state.hostTensors.delete(record)
         state.counters.hostTensorBytes -= record.byteCount

@@ -25,11 +25,11 @@ export const launchContext = (state: RunnerState, run: ActiveRun): Context<Arg.S
     if (bindings.forms[parameter.index] === Form.scalar) {
       scalars.push([parameter.name, bindings.values[parameter.index]])
     } else {
-      shapes.push([parameter.name, tables.resolution.shapes[parameter.index]!])
+      shapes.push([parameter.name, tables.layout.resolution.shapes[parameter.index]!])
     }
   }
   return {
-    dims: tables.resolution.dims,
+    dims: tables.layout.resolution.dims,
     scalars: Object.fromEntries(scalars),
     shapes: Object.fromEntries(shapes),
     read: (name) => Effect.suspend(() => read(state, run, name)),
@@ -105,7 +105,7 @@ const write = (
     return Effect.fail(
       new ShapeMismatch({
         tensor: name,
-        expected: `[${run.tables.resolution.shapes[parameter.index]!.join(", ")}]`,
+        expected: `[${run.tables.layout.resolution.shapes[parameter.index]!.join(", ")}]`,
         actual: `${viewByteLength(view) / parameter.elementBytes} elements`
       })
     )
@@ -129,7 +129,7 @@ const transfer = (
   }
   const deviceAddress = run.tables.leases.addresses[parameter.index]!
   const move: SingleMove = { ...options, name, runId: run.generation, deviceAddress }
-  return state.gate.through(Effect.suspend((): Effect.Effect<void, ContextError> => {
+  return state.lanes.exclusively(Effect.suspend((): Effect.Effect<void, ContextError> => {
     const refusal = state.refusal(options.purpose) ??
       (run.phase === "Launching"
         ? undefined

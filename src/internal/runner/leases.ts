@@ -4,7 +4,7 @@
 import { Status, statusName } from "../../HostApi.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import type { ActiveRun } from "./activeRun.ts"
-import { raiseHighWater } from "./slot.ts"
+import { raiseHighWater } from "./beginRun.ts"
 import type { RunnerState } from "./state.ts"
 import type { ViewTable } from "./viewTable.ts"
 

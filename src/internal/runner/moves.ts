@@ -15,8 +15,17 @@ import { alignUp } from "../core/sizes.ts"
 import { TransferKind } from "../core/transferTable.ts"
 import { type Bindings, Form } from "./bindings.ts"
 import type { Parameter } from "./parameter.ts"
-import type { Moves } from "./runTables.ts"
-import { ViewTable } from "./viewTable.ts"
+import type { Entry, Place, TableLayout } from "./viewTable.ts"
+
+/** The tables of one direction. Parts that are not needed are `undefined`. */
+export interface Moves<Table> {
+  /** What touches plain views, and all else that is small: one native call on the loop's thread. */
+  readonly inline: Table | undefined
+  /** Host tensors and fills that are large: one native call off the loop's thread. */
+  readonly apart: Table | undefined
+  /** Staged bytes that move on to plain views once the device's part is done. */
+  readonly collect: Table | undefined
+}
 
 export interface Layout {
   readonly parameters: ReadonlyArray<Parameter>
@@ -26,23 +35,21 @@ export interface Layout {
   readonly plan: Plan | undefined
   readonly traits: Traits
   readonly rules: SliceRules
-  readonly baseAddresses: ReadonlyArray<number>
   readonly clear: Clear
-  readonly staging: { readonly address: number; readonly byteCount: number }
+  /** The bytes of a slot's staging area. */
+  readonly stagingMaxBytes: number
   readonly maxInlineCopyBytes: number
   /** Whether everything stays on the event loop's thread, however large. */
   readonly staysOnThread: boolean
 }
 
 export interface LaidOut {
-  readonly moves: Moves
+  readonly moves: Moves<TableLayout>
   readonly stagingBytes: number
 }
 
-type Entry = Parameters<ViewTable["push"]>[0]
-
 /** Tensors start at multiples of this in staging. */
-const stagingAlignmentBytes = 64
+export const stagingAlignmentBytes = 64
 
 export const layOutStage = (layout: Layout): LaidOut => {
   const tensors = moving(layout, Role.input)
@@ -50,12 +57,12 @@ export const layOutStage = (layout: Layout): LaidOut => {
   const staged = coalesced ? gather(layout, tensors) : copyIn(layout, tensors)
   const fills = layout.plan === undefined
     ? clearAllocations(layout)
-    : clearChunks(layout, layout.plan, tensors, coalesced)
+    : clearRanges(layout, layout.plan, tensors, coalesced)
   const { apart, inline } = split(layout, [...staged.device, ...fills])
   return {
     moves: {
-      inline: makeTable(layout, [...staged.host, ...inline], false),
-      apart: makeTable(layout, apart, true),
+      inline: table([...staged.host, ...inline], false),
+      apart: table(apart, true),
       collect: undefined
     },
     stagingBytes: staged.stagingBytes
@@ -71,9 +78,9 @@ export const layOutCopyBack = (layout: Layout): LaidOut => {
   return {
     moves: {
       // A backend that answers at once does both parts in one call.
-      inline: makeTable(layout, answersAtOnce ? [...inline, ...staged.host] : inline, false),
-      apart: makeTable(layout, apart, true),
-      collect: answersAtOnce ? undefined : makeTable(layout, staged.host, false)
+      inline: table(answersAtOnce ? [...inline, ...staged.host] : inline, false),
+      apart: table(apart, true),
+      collect: answersAtOnce ? undefined : table(staged.host, false)
     },
     stagingBytes: staged.stagingBytes
   }
@@ -109,27 +116,25 @@ const shouldCoalesce = (
     return false
   }
   const bytes = extentBytes(extents)
-  return bytes <= layout.traits.coalesceMaxBytes && bytes <= layout.staging.byteCount
+  return bytes <= layout.traits.coalesceMaxBytes && bytes <= layout.stagingMaxBytes
 }
 
 const isHostTensor = (layout: Layout, tensor: Parameter): boolean =>
   layout.bindings.forms[tensor.index] === Form.hostTensor
 
-/** Where a tensor lies on the device: known with a plan, else known when it was malloc'd. */
-const deviceSide = (
-  layout: Layout,
-  tensor: Parameter,
-  side: "source" | "destination",
-  offsetBytes = 0
-): { readonly address: number; readonly lease: Entry["lease"] } => {
-  const { plan } = layout
-  return plan === undefined
-    ? { address: 0, lease: { tensor: tensor.index, side, offsetBytes } }
+/** Where a tensor lies on the device: in a range with a plan, else where it was malloc'd. */
+const onDevice = ({ plan }: Layout, tensor: Parameter, offsetBytes = 0): Place =>
+  plan === undefined
+    ? { of: "lease", tensor: tensor.index, offsetBytes }
     : {
-      address: layout.baseAddresses[plan.chunkIndex[tensor.index]!]! + plan.offsetBytes[tensor.index]! + offsetBytes,
-      lease: undefined
+      of: "range",
+      range: plan.rangeIndex[tensor.index]!,
+      offsetBytes: plan.offsetBytes[tensor.index]! + offsetBytes
     }
-}
+
+const inView = (tensor: Parameter): Place => ({ of: "view", tensor: tensor.index })
+
+const inStaging = (offsetBytes: number): Place => ({ of: "staging", offsetBytes })
 
 /** Every tensor on its own: directly, or through staging where copies outlast the call. */
 const copyIn = (layout: Layout, tensors: ReadonlyArray<Parameter>): Staged => {
@@ -138,15 +143,15 @@ const copyIn = (layout: Layout, tensors: ReadonlyArray<Parameter>): Staged => {
   let stagingBytes = 0
   for (const tensor of tensors) {
     const byteCount = layout.byteCounts[tensor.index]!
-    const target = deviceSide(layout, tensor, "destination")
-    const entry = { name: tensor.name, kind: TransferKind.copyIn, destination: target.address, byteCount }
-    const view = { tensor: tensor.index, side: "source" } as const
+    const { name } = tensor
+    const entry = { name, kind: TransferKind.copyIn, destination: onDevice(layout, tensor), byteCount }
+    const view = inView(tensor)
     if (layout.traits.answersAtOnce || isHostTensor(layout, tensor)) {
-      device.push({ ...entry, source: 0, view, lease: target.lease })
+      device.push({ ...entry, source: view })
     } else {
-      const staging = layout.staging.address + stagingBytes
-      host.push({ name: tensor.name, kind: TransferKind.hostCopy, destination: staging, source: 0, byteCount, view })
-      device.push({ ...entry, source: staging, lease: target.lease })
+      const staging = inStaging(stagingBytes)
+      host.push({ name, kind: TransferKind.hostCopy, destination: staging, source: view, byteCount })
+      device.push({ ...entry, source: staging })
       stagingBytes = alignUp(stagingBytes + byteCount, stagingAlignmentBytes)
     }
   }
@@ -159,32 +164,32 @@ const copyOut = (layout: Layout, tensors: ReadonlyArray<Parameter>): Staged => {
   let stagingBytes = 0
   for (const tensor of tensors) {
     const byteCount = layout.byteCounts[tensor.index]!
-    const origin = deviceSide(layout, tensor, "source")
-    const entry = { name: tensor.name, kind: TransferKind.copyOut, source: origin.address, byteCount }
-    const view = { tensor: tensor.index, side: "destination" } as const
+    const { name } = tensor
+    const entry = { name, kind: TransferKind.copyOut, source: onDevice(layout, tensor), byteCount }
+    const view = inView(tensor)
     if (layout.traits.answersAtOnce || isHostTensor(layout, tensor)) {
-      device.push({ ...entry, destination: 0, view, lease: origin.lease })
+      device.push({ ...entry, destination: view })
     } else {
-      const staging = layout.staging.address + stagingBytes
-      device.push({ ...entry, destination: staging, lease: origin.lease })
-      host.push({ name: tensor.name, kind: TransferKind.hostCopy, destination: 0, source: staging, byteCount, view })
+      const staging = inStaging(stagingBytes)
+      device.push({ ...entry, destination: staging })
+      host.push({ name, kind: TransferKind.hostCopy, destination: view, source: staging, byteCount })
       stagingBytes = alignUp(stagingBytes + byteCount, stagingAlignmentBytes)
     }
   }
   return { host, device, stagingBytes }
 }
 
-/** Where the extent of each chunk starts in staging. */
+/** Where the extent of each range starts in staging. */
 const stagingStarts = (extents: Extents): ReadonlyArray<number> => {
   let next = 0
-  return Array.from(extents.endBytes, (end, chunk) => {
+  return Array.from(extents.endBytes, (end, range) => {
     const start = next
-    next += alignUp(end - extents.startBytes[chunk]!, stagingAlignmentBytes)
+    next += alignUp(end - extents.startBytes[range]!, stagingAlignmentBytes)
     return start
   })
 }
 
-/** Gathers tensors in staging as they lie in their chunks, gaps zeroed, and copies each chunk's extent at once. */
+/** Gathers tensors in staging as they lie in their ranges, gaps zeroed, and copies each range's extent at once. */
 const gather = (layout: Layout, tensors: ReadonlyArray<Parameter>): Staged => {
   const plan = layout.plan!
   const starts = stagingStarts(plan.copyIn)
@@ -192,36 +197,35 @@ const gather = (layout: Layout, tensors: ReadonlyArray<Parameter>): Staged => {
   const copies: Array<Entry> = []
   const cursors = plan.copyIn.startBytes.slice()
   for (const tensor of tensors) {
-    const chunk = plan.chunkIndex[tensor.index]!
+    const range = plan.rangeIndex[tensor.index]!
     const offset = plan.offsetBytes[tensor.index]!
     const byteCount = layout.byteCounts[tensor.index]!
-    const inStaging = (offsetBytes: number): number =>
-      layout.staging.address + starts[chunk]! + offsetBytes - plan.copyIn.startBytes[chunk]!
-    const gapBytes = offset - cursors[chunk]!
+    const gathered = (offsetBytes: number): Place =>
+      inStaging(starts[range]! + offsetBytes - plan.copyIn.startBytes[range]!)
+    const gapBytes = offset - cursors[range]!
     if (gapBytes > 0 && layout.clear === "all") {
       host.push({
         name: "padding",
         kind: TransferKind.hostFill,
-        destination: inStaging(cursors[chunk]!),
-        source: 0,
+        destination: gathered(cursors[range]!),
+        source: undefined,
         byteCount: gapBytes
       })
     }
     copies.push({
       name: tensor.name,
       kind: TransferKind.hostCopy,
-      destination: inStaging(offset),
-      source: 0,
-      byteCount,
-      view: { tensor: tensor.index, side: "source" }
+      destination: gathered(offset),
+      source: inView(tensor),
+      byteCount
     })
-    cursors[chunk] = offset + byteCount
+    cursors[range] = offset + byteCount
   }
-  const device = extentEntries(plan.copyIn, (chunk, start, byteCount) => ({
+  const device = extentEntries(plan.copyIn, (range, offsetBytes, byteCount) => ({
     name: "inputs",
     kind: TransferKind.copyIn,
-    destination: layout.baseAddresses[chunk]! + start,
-    source: layout.staging.address + starts[chunk]!,
+    destination: { of: "range", range, offsetBytes },
+    source: inStaging(starts[range]!),
     byteCount
   }))
   return { host: [...host, ...copies], device, stagingBytes: extentBytes(plan.copyIn) }
@@ -232,22 +236,21 @@ const scatter = (layout: Layout, tensors: ReadonlyArray<Parameter>): Staged => {
   const plan = layout.plan!
   const starts = stagingStarts(plan.copyOut)
   const host = tensors.map((tensor): Entry => {
-    const chunk = plan.chunkIndex[tensor.index]!
-    const offset = plan.offsetBytes[tensor.index]! - plan.copyOut.startBytes[chunk]!
+    const range = plan.rangeIndex[tensor.index]!
+    const offset = plan.offsetBytes[tensor.index]! - plan.copyOut.startBytes[range]!
     return {
       name: tensor.name,
       kind: TransferKind.hostCopy,
-      destination: 0,
-      source: layout.staging.address + starts[chunk]! + offset,
-      byteCount: layout.byteCounts[tensor.index]!,
-      view: { tensor: tensor.index, side: "destination" }
+      destination: inView(tensor),
+      source: inStaging(starts[range]! + offset),
+      byteCount: layout.byteCounts[tensor.index]!
     }
   })
-  const device = extentEntries(plan.copyOut, (chunk, start, byteCount) => ({
+  const device = extentEntries(plan.copyOut, (range, offsetBytes, byteCount) => ({
     name: "outputs",
     kind: TransferKind.copyOut,
-    destination: layout.staging.address + starts[chunk]!,
-    source: layout.baseAddresses[chunk]! + start,
+    destination: inStaging(starts[range]!),
+    source: { of: "range", range, offsetBytes },
     byteCount
   }))
   return { host, device, stagingBytes: extentBytes(plan.copyOut) }
@@ -255,27 +258,28 @@ const scatter = (layout: Layout, tensors: ReadonlyArray<Parameter>): Staged => {
 
 const extentEntries = (
   extents: Extents,
-  entry: (chunk: number, startBytes: number, byteCount: number) => Entry
+  entry: (range: number, startBytes: number, byteCount: number) => Entry
 ): ReadonlyArray<Entry> =>
-  Array.from(extents.endBytes).flatMap((end, chunk) => {
-    const start = extents.startBytes[chunk]!
-    return end > start ? [entry(chunk, start, end - start)] : []
+  Array.from(extents.endBytes).flatMap((end, range) => {
+    const start = extents.startBytes[range]!
+    return end > start ? [entry(range, start, end - start)] : []
   })
 
-/** What of the chunks is to be zeroed: with `"all"` every byte that the run takes and no copy writes. */
-const clearChunks = (
+const fill = (name: string) => (range: number, offsetBytes: number, byteCount: number): Entry => ({
+  name,
+  kind: TransferKind.fill,
+  destination: { of: "range", range, offsetBytes },
+  source: undefined,
+  byteCount
+})
+
+/** What of the ranges is to be zeroed: with `"all"` every byte that the run takes and no copy writes. */
+const clearRanges = (
   layout: Layout,
   plan: Plan,
   tensors: ReadonlyArray<Parameter>,
   coalesced: boolean
 ): ReadonlyArray<Entry> => {
-  const fill = (name: string) => (chunk: number, start: number, byteCount: number): Entry => ({
-    name,
-    kind: TransferKind.fill,
-    destination: layout.baseAddresses[chunk]! + start,
-    source: 0,
-    byteCount
-  })
   if (layout.clear === "none") {
     return []
   }
@@ -283,20 +287,20 @@ const clearChunks = (
     return extentEntries(plan.outputs, fill("outputs"))
   }
   const entries: Array<Entry> = []
-  const cursors = new Float64Array(plan.usedBytes.length)
+  const cursors = new Float64Array(plan.rangeBytes.length)
   if (coalesced) {
     cursors.set(plan.copyIn.endBytes)
   } else {
     for (const tensor of tensors) {
-      const chunk = plan.chunkIndex[tensor.index]!
+      const range = plan.rangeIndex[tensor.index]!
       const offset = plan.offsetBytes[tensor.index]!
-      if (offset > cursors[chunk]!) {
-        entries.push(fill("padding")(chunk, cursors[chunk]!, offset - cursors[chunk]!))
+      if (offset > cursors[range]!) {
+        entries.push(fill("padding")(range, cursors[range]!, offset - cursors[range]!))
       }
-      cursors[chunk] = offset + layout.byteCounts[tensor.index]!
+      cursors[range] = offset + layout.byteCounts[tensor.index]!
     }
   }
-  const rest = extentEntries({ startBytes: cursors, endBytes: plan.usedBytes }, fill("outputs and scratch"))
+  const rest = extentEntries({ startBytes: cursors, endBytes: plan.rangeBytes }, fill("outputs and scratch"))
   return [...entries, ...rest]
 }
 
@@ -320,14 +324,12 @@ const clearAllocations = (layout: Layout): ReadonlyArray<Entry> => {
     if (end <= start) {
       return []
     }
-    const target = deviceSide(layout, tensor, "destination", start)
     return [{
       name: tensor.name,
       kind: TransferKind.fill,
-      destination: target.address,
-      source: 0,
-      byteCount: end - start,
-      lease: target.lease
+      destination: onDevice(layout, tensor, start),
+      source: undefined,
+      byteCount: end - start
     }]
   })
 }
@@ -341,8 +343,9 @@ const split = (
   entries: ReadonlyArray<Entry>
 ): { readonly inline: ReadonlyArray<Entry>; readonly apart: ReadonlyArray<Entry> } => {
   const isFree = (entry: Entry): boolean =>
-    entry.kind === TransferKind.fill ||
-    (entry.view !== undefined && layout.bindings.forms[entry.view.tensor] === Form.hostTensor)
+    entry.kind === TransferKind.fill || isOfHostTensor(entry.source) || isOfHostTensor(entry.destination)
+  const isOfHostTensor = (place: Place | undefined): boolean =>
+    place?.of === "view" && layout.bindings.forms[place.tensor] === Form.hostTensor
   const bytes = entries.reduce((sum, entry) => sum + entry.byteCount, 0)
   if (!layout.traits.answersAtOnce || layout.staysOnThread || bytes <= layout.maxInlineCopyBytes) {
     return { inline: entries, apart: [] }
@@ -350,17 +353,5 @@ const split = (
   return { inline: entries.filter((entry) => !isFree(entry)), apart: entries.filter(isFree) }
 }
 
-const makeTable = (layout: Layout, entries: ReadonlyArray<Entry>, offThread: boolean): ViewTable | undefined => {
-  if (entries.length === 0) {
-    return undefined
-  }
-  const table = new ViewTable({
-    capacity: entries.length,
-    offThread,
-    bindings: layout.bindings
-  })
-  for (const entry of entries) {
-    table.push(entry)
-  }
-  return table
-}
+const table = (entries: ReadonlyArray<Entry>, offThread: boolean): TableLayout | undefined =>
+  entries.length === 0 ? undefined : { entries, offThread }

@@ -1,16 +1,18 @@
 /**
- * Answering what a run would need, without touching the device or the active run.
+ * Answering what a run would need, without touching the device or any run.
  */
 import * as Effect from "effect/Effect"
 import type { Any as AnyCallable } from "../../Callable.ts"
 import type { PlanError } from "../../Run.ts"
 import type { RunPlan } from "../../RunPlan.ts"
-import { Bindings } from "./bindings.ts"
+import { layOut, readOnly } from "./beginRun.ts"
+import { checkViewAliases } from "./checkArguments.ts"
+import { alone, describeRun } from "./describeRun.ts"
 import type { GivenDims } from "./dimensions.ts"
+import { Frame } from "./frame.ts"
 import { prepare } from "./loading.ts"
 import { PreparedCallable } from "./preparedCallable.ts"
-import { RunTables } from "./runTables.ts"
-import { findTables } from "./slot.ts"
+import { RunLayout } from "./runLayout.ts"
 import type { RunnerState } from "./state.ts"
 
 export const planRun = (
@@ -31,8 +33,13 @@ export const planRun = (
       if (!(prepared instanceof PreparedCallable)) {
         return Effect.fail(prepared)
       }
-      // Bindings of its own: those of the callable may belong to an active run.
-      const tables = findTables(state, prepared, new Bindings(prepared.parameters), args, given)
-      return tables instanceof RunTables ? Effect.succeed(tables.describe()) : Effect.fail(tables)
+      // A frame of its own: nothing is remembered of arguments that no run takes.
+      const frame = new Frame(prepared)
+      const layout = readOnly(state, frame, args, given) ?? layOut(state, frame)
+      if (!(layout instanceof RunLayout)) {
+        return Effect.fail(layout)
+      }
+      const alias = checkViewAliases(frame.bindings)
+      return alias === undefined ? Effect.succeed(describeRun(layout, alone(layout))) : Effect.fail(alias)
     })
   )

@@ -1,6 +1,6 @@
 /**
- * A callable as a runner works with it: its signature compiled to flat parameters, its kernel once it is loaded, and the
- * plans made for it so far.
+ * A callable as a runner works with it: its signature compiled to flat parameters, its kernel once it is loaded, the layouts
+ * made for it so far, and the frames that its runs use.
  */
 import { hasProperty } from "effect/Predicate"
 import type * as Arg from "../../Arg.ts"
@@ -12,19 +12,18 @@ import { ArgumentKind } from "../core/argumentTable.ts"
 import { dtypes, isDTypeName } from "../core/dtypes.ts"
 import { Role } from "../core/plan.ts"
 import { isSize, maxRank } from "../core/sizes.ts"
-import { Bindings } from "./bindings.ts"
+import type { Bindings } from "./bindings.ts"
 import type { GivenDims } from "./dimensions.ts"
+import { Frame } from "./frame.ts"
 import type { Parameter } from "./parameter.ts"
-import type { RunTables } from "./runTables.ts"
+import { RecentlyUsed } from "./recentlyUsed.ts"
+import { maxLayoutCount, type RunLayout } from "./runLayout.ts"
 
 /** Source: `LH_ARGUMENT_MAX_COUNT` of the native ABI. */
 const maxParameterCount = 65_536
 
 /** Names stand in errors, so they are short. */
 const maxNameLength = 256
-
-/** How many plans are kept for one callable; the one used longest ago goes first. */
-const maxPlanCount = 32
 
 export class PreparedCallable {
   readonly callable: AnyCallable
@@ -39,13 +38,11 @@ export class PreparedCallable {
   readonly named: ReadonlyArray<Parameter>
   readonly readWriteResidents: ReadonlyArray<string>
   kernel: KernelHandle | undefined
-  /** The arguments of the run that is bound. */
-  readonly bindings: Bindings
-  /** Plans by recency, the last one used first; they point into the chunks of one configuration. */
-  readonly #plans: Array<RunTables> = []
+  /** They hold for one configuration. */
+  readonly #layouts = new RecentlyUsed<RunLayout>(maxLayoutCount)
   #epoch = -1
-  /** The version of the bindings' shapes that the first plan was made for. */
-  #shapeVersion = -1
+  /** The frames that no run uses, the one given back last at the end. */
+  readonly #idleFrames: Array<Frame> = []
 
   constructor(callable: AnyCallable, parameters: ReadonlyArray<Parameter>) {
     this.callable = callable
@@ -55,8 +52,7 @@ export class PreparedCallable {
     this.isNative = callable.implementation._tag === "Native"
     this.parameters = parameters
     this.named = parameters.filter((parameter) => parameter.kind !== ArgumentKind.scratch)
-    this.bindings = new Bindings(parameters)
-    this.readWriteResidents = this.bindings.writtenResidents.map((parameter) => parameter.name)
+    this.readWriteResidents = parameters.filter(({ writesResident }) => writesResident).map(({ name }) => name)
   }
 
   /** Whether it can be launched: its kernel was found, or it has none. */
@@ -64,34 +60,29 @@ export class PreparedCallable {
     return this.kernel !== undefined || !this.isNative
   }
 
-  /** The plan made for what is bound, in the configuration of now, or `undefined`. The one used last is found at once. */
-  findPlan(given: GivenDims | undefined, epoch: number): RunTables | undefined {
-    const { bindings } = this
-    const plans = this.#plans
-    if (epoch !== this.#epoch) {
-      plans.length = 0
-      this.#epoch = epoch
-    }
-    const last = plans[0]
-    if (last !== undefined && this.#shapeVersion === bindings.shapeVersion && last.isFor(given)) {
-      return last
-    }
-    const index = plans.findIndex((tables) => tables.matches(bindings, given))
-    if (index < 0) {
-      return undefined
-    }
-    const [found] = plans.splice(index, 1)
-    this.#plans.unshift(found!)
-    this.#shapeVersion = bindings.shapeVersion
-    return found
+  takeFrame(): Frame {
+    return this.#idleFrames.pop() ?? new Frame(this)
   }
 
-  keepPlan(tables: RunTables): void {
-    this.#plans.unshift(tables)
-    this.#shapeVersion = this.bindings.shapeVersion
-    if (this.#plans.length > maxPlanCount) {
-      this.#plans.pop()
+  /** Takes a frame back that no run uses any more. No more are kept than runs can be bound: each remembers views. */
+  giveFrame(frame: Frame, slotCount: number): void {
+    if (this.#idleFrames.length < slotCount) {
+      this.#idleFrames.push(frame)
     }
+  }
+
+  /** The layout made for what is bound, in the configuration of now, or `undefined`. */
+  findLayout(bindings: Bindings, given: GivenDims | undefined, epoch: number): RunLayout | undefined {
+    if (epoch !== this.#epoch) {
+      this.#layouts.clear()
+      this.#epoch = epoch
+    }
+    return this.#layouts.find((layout) => layout.matches(bindings, given))
+  }
+
+  /** Keeps a layout that was made after `findLayout` had found none. */
+  keepLayout(layout: RunLayout): void {
+    this.#layouts.add(layout)
   }
 }
 

@@ -243,7 +243,7 @@ export const releaseResident = (state: RunnerState, record: ResidentRecord): Eff
       Effect.zipRight(
         record.allocatedBytes === 0
           ? Effect.void
-          : state.gate.through(freeResident(state, record.address, record.allocatedBytes, describeTensor(record)))
+          : state.lanes.exclusively(freeResident(state, record.address, record.allocatedBytes, describeTensor(record)))
       ),
       Effect.zipRight(Effect.sync(() => {
         state.residents.delete(record)
@@ -290,7 +290,7 @@ const move = <D extends DType>(
       return Effect.void
     }
     const single = { purpose, name: "resident", runId: 0, deviceAddress: record.address + offsetBytes, ...host }
-    return state.gate.through(Effect.suspend((): Effect.Effect<void, MoveError> => {
+    return state.lanes.exclusively(Effect.suspend((): Effect.Effect<void, MoveError> => {
       const changed = state.refusal(purpose) ?? (record.closed ? closedHandle(purpose) : undefined)
       return changed === undefined
         ? Effect.mapError(call(state, moveBytes(state, single)), (error) => explain(state, error, single))

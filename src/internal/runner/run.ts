@@ -5,16 +5,28 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Any as AnyCallable } from "../../Callable.ts"
 import { type BindError, type Run, TypeId } from "../../Run.ts"
-import { ActiveRun } from "./activeRun.ts"
+import type { Account } from "../core/account.ts"
+import type { ActiveRun } from "./activeRun.ts"
+import { beginNow, readRun } from "./beginRun.ts"
 import type { GivenDims } from "./dimensions.ts"
-import { acquireRun, endRun, launchRun, validateRun } from "./runAwaited.ts"
+import { Frame } from "./frame.ts"
+import {
+  acquireRun,
+  type BeginOptions,
+  beginRead,
+  endRun,
+  launchRun,
+  type RunRequest,
+  validateRun
+} from "./runAwaited.ts"
 import { immediateFor, runNow } from "./runNow.ts"
-import { beginRunNow } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
+import { withWarnings } from "./stepsNow.ts"
 
 /** Binds, launches and validates. The way is chosen when the run starts. */
 export const run = (
   state: RunnerState,
+  account: Account,
   callable: AnyCallable,
   args: unknown,
   dims: GivenDims | undefined
@@ -23,30 +35,32 @@ export const run = (
     const prepared = state.prepared.get(callable)
     const immediate = prepared === undefined ? undefined : immediateFor(state, prepared)
     if (prepared === undefined || immediate === undefined) {
-      return runAwaited(state, callable, args, dims)
+      return runAwaited(state, (options) => acquireRun(state, { account, callable, args, dims }, options))
     }
-    const active = beginRunNow(state, prepared, args, dims)
+    const frame = readRun(state, prepared, args, dims)
+    if (!(frame instanceof Frame)) {
+      return Effect.fail(frame)
+    }
+    // Reading the arguments may have started device work.
+    const active = state.lanes.busy ? undefined : beginNow(state, account, frame)
     if (active === undefined) {
-      return runAwaited(state, callable, args, dims)
+      return runAwaited(state, (options) => beginRead(state, account, frame, options))
     }
-    const failure = active instanceof ActiveRun ? runNow(state, immediate, active) : active
-    const outcome = failure === undefined ? Effect.void : Effect.fail(failure)
-    return state.warnings.length === 0 ? outcome : Effect.zipRight(state.logWarnings, outcome)
+    const failure = runNow(state, immediate, active)
+    return withWarnings(state, failure === undefined ? Effect.void : Effect.fail(failure))
   })
   return traced(state, "DeviceRunner.run", callable, work)
 }
 
 const runAwaited = (
   state: RunnerState,
-  callable: AnyCallable,
-  args: unknown,
-  dims: GivenDims | undefined
+  acquire: (options: BeginOptions) => Effect.Effect<ActiveRun, BindError>
 ): Effect.Effect<void, unknown> =>
   whetherInterruptible(
     state,
     (isInterruptible) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(acquireRun(state, callable, args, { dims, isInterruptible }), (active) =>
+        Effect.flatMap(acquire({ restore, isInterruptible }), (active) =>
           Effect.catchAllCause(
             restore(Effect.flatMap(launchRun(state, active), () => validateRun(state, active))),
             // A run that was validated has ended, whatever validating it came to.
@@ -58,21 +72,21 @@ const runAwaited = (
 /** Begins a run in the scope and answers its handle. */
 export const bindRun = (
   state: RunnerState,
-  callable: AnyCallable,
-  args: unknown,
-  dims: GivenDims | undefined
+  request: RunRequest
 ): Effect.Effect<Run<unknown>, BindError, Scope.Scope> =>
   traced(
     state,
     "DeviceRunner.bind",
-    callable,
+    request.callable,
     whetherInterruptible(state, (isInterruptible) =>
-      Effect.map(
-        Effect.acquireRelease(
-          acquireRun(state, callable, args, { dims, isInterruptible }),
-          (active) => endRun(state, active)
-        ),
-        (active) => handle(state, callable, active)
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(acquireRun(state, request, { restore, isInterruptible }), (active) =>
+          Effect.as(
+            Effect.addFinalizer(() =>
+              endRun(state, active)
+            ),
+            handle(state, request.callable, active)
+          ))
       ))
   )
 
@@ -88,6 +102,7 @@ const handle = (state: RunnerState, callable: AnyCallable, active: ActiveRun): R
   return {
     [TypeId]: TypeId,
     generation: active.generation,
+    slot: active.slot.index,
     leases: plan.leases,
     plan,
     launch: traced(state, "DeviceRunner.launch", callable, launchRun(state, active)),

@@ -10,22 +10,39 @@ import { InvalidArgument, RunnerClosed, type RunnerPoisoned, StaleRun } from "..
 import type { HostApiError, Lane } from "../../HostApi.ts"
 import type { BindError, LaunchError, ValidateError } from "../../Run.ts"
 import { assert } from "../assert.ts"
+import type { Account } from "../core/account.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import { LeaseKind } from "../core/leaseTable.ts"
-import { ActiveRun } from "./activeRun.ts"
+import type { ActiveRun } from "./activeRun.ts"
+import { admitLater, type Restore } from "./admit.ts"
+import { beginNow, checkAgain, dropFrame, finishRun, readRun } from "./beginRun.ts"
 import { awaitIdle, callWithDeadline, release } from "./calls.ts"
 import type { GivenDims } from "./dimensions.ts"
 import { allocationFailure, launchFailure, transferFailure } from "./failures.ts"
+import { Frame } from "./frame.ts"
 import { launchContext } from "./launchContext.ts"
 import { countLease, countTable, settleLease } from "./leases.ts"
 import { loadCallable } from "./loading.ts"
+import type { Moves } from "./moves.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
-import { endNow } from "./runNow.ts"
-import type { Moves } from "./runTables.ts"
-import { beginRun, finishRun } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
 import { immediateMoves, launchInline, stageNow, validateNow, withWarnings } from "./stepsNow.ts"
 import type { ViewTable } from "./viewTable.ts"
+
+/** What is asked of a runner: a run of a callable, on behalf of an account. */
+export interface RunRequest {
+  readonly account: Account
+  readonly callable: AnyCallable
+  readonly args: unknown
+  readonly dims: GivenDims | undefined
+}
+
+/** How a run is begun: how its wait can be interrupted, and whether its calls can be. */
+export interface BeginOptions {
+  readonly restore: Restore
+  /** Whether the user's own region lets the run be interrupted. */
+  readonly isInterruptible: boolean
+}
 
 /**
  * Begins a run and stages it, in an uninterruptible region of the caller's. Whatever fails before it succeeds, the run has
@@ -33,30 +50,59 @@ import type { ViewTable } from "./viewTable.ts"
  */
 export const acquireRun = (
   state: RunnerState,
-  callable: AnyCallable,
-  args: unknown,
-  options: { readonly dims: GivenDims | undefined; readonly isInterruptible: boolean }
+  request: RunRequest,
+  options: BeginOptions
 ): Effect.Effect<ActiveRun, BindError> =>
   Effect.suspend(() => {
-    const prepared = state.prepared.get(callable)
+    const prepared = state.prepared.get(request.callable)
     return prepared?.isLoaded === true
-      ? beginAndStage(state, prepared, args, options)
-      : Effect.flatMap(loadCallable(state, callable), (loaded) => beginAndStage(state, loaded, args, options))
+      ? readAndBegin(state, prepared, request, options)
+      : Effect.flatMap(
+        loadCallable(state, request.callable),
+        (loaded) => readAndBegin(state, loaded, request, options)
+      )
   })
 
-const beginAndStage = (
+const readAndBegin = (
   state: RunnerState,
   prepared: PreparedCallable,
-  args: unknown,
-  options: { readonly dims: GivenDims | undefined; readonly isInterruptible: boolean }
+  { account, args, dims }: RunRequest,
+  options: BeginOptions
 ): Effect.Effect<ActiveRun, BindError> => {
-  const run = beginRun(state, prepared, args, options.dims)
-  if (!(run instanceof ActiveRun)) {
-    return Effect.fail(run)
+  const frame = readRun(state, prepared, args, dims)
+  return frame instanceof Frame ? beginAndStage(state, account, frame, options) : Effect.fail(frame)
+}
+
+/** Begins a run that was read some steps ago, in which the runner may have changed, and stages it. */
+export const beginRead = (
+  state: RunnerState,
+  account: Account,
+  frame: Frame,
+  options: BeginOptions
+): Effect.Effect<ActiveRun, BindError> =>
+  Effect.suspend(() => {
+    const refusal = state.planRefusal(`a run of ${frame.prepared.name}`) ?? checkAgain(state, frame)
+    if (refusal === undefined) {
+      return beginAndStage(state, account, frame, options)
+    }
+    dropFrame(state, frame)
+    return Effect.fail(refusal)
+  })
+
+/** Begins a run that was read, and stages it. */
+const beginAndStage = (
+  state: RunnerState,
+  account: Account,
+  frame: Frame,
+  { isInterruptible, restore }: BeginOptions
+): Effect.Effect<ActiveRun, BindError> => {
+  const begun = (run: ActiveRun): Effect.Effect<ActiveRun, BindError> => {
+    run.isInterruptible = isInterruptible
+    const immediate = immediateMoves(state, run, "in")
+    return immediate === undefined ? stage(state, run) : stageNow(state, immediate, run)
   }
-  run.isInterruptible = options.isInterruptible
-  const immediate = immediateMoves(state, run)
-  return immediate === undefined ? stage(state, run) : stageNow(state, immediate, run)
+  const run = beginNow(state, account, frame)
+  return run === undefined ? Effect.flatMap(admitLater(state, account, frame, restore), begun) : begun(run)
 }
 
 /** Stages a run that has begun. When that fails, the run has ended. */
@@ -97,6 +143,7 @@ const mallocLease = (
     const requestedBytes = sliceBytes(run.tables.byteCounts[index]!, state.rules)
     const origin = run.origin("tensor", [name])
     return callForRun(state, run, {
+      lane: "all",
       operation: "malloc",
       // The lease is held in the very step in which the address arrives, so that no failure or interruption comes between.
       work: () =>
@@ -126,7 +173,7 @@ const submitAll = (
   state: RunnerState,
   run: ActiveRun,
   lane: Lane,
-  moves: Moves
+  moves: Moves<ViewTable>
 ): Effect.Effect<void, ValidateError> => {
   const { apart, collect, inline } = moves
   const last = collect ?? inline ?? apart
@@ -157,6 +204,7 @@ const move = (
   const { isLast, part, table } = options
   const step = lane === "in" ? "stage" : "copyBack"
   return callForRun(state, run, {
+    lane,
     operation: step,
     work: () => {
       const origin = run.origin(step, table.names)
@@ -187,20 +235,23 @@ const countSubmit = (state: RunnerState, lane: Lane): void => {
 }
 
 /**
- * Makes a call when its turn has come, if the run is still there by then: the runner may have been closed, and the run
- * ended, while the call waited. A failure is explained before the turn is over, as long as the run is still there.
+ * Makes a call when its turn on its lane has come, if the run is still there by then: the runner may have been closed, and the
+ * run ended, while the call waited. A failure is explained before the turn is over, as long as the run is still there.
  */
 const callForRun = <A, E>(
   state: RunnerState,
   run: ActiveRun,
   options: {
+    /** What allocates has all lanes to itself. */
+    readonly lane: Lane | "all"
     readonly operation: string
     readonly work: () => Effect.Effect<A, HostApiError>
     readonly explain: (error: HostApiError) => E
   }
-): Effect.Effect<A, E | RunnerClosed | RunnerPoisoned | StaleRun> =>
-  state.gate.through(Effect.suspend((): Effect.Effect<A, E | RunnerClosed | RunnerPoisoned | StaleRun> => {
-    const { explain, operation, work } = options
+): Effect.Effect<A, E | RunnerClosed | RunnerPoisoned | StaleRun> => {
+  const { explain, lane, operation, work } = options
+  const turn = Effect.suspend((): Effect.Effect<A, E | RunnerClosed | RunnerPoisoned | StaleRun> => {
+    run.callsInFlight += 1
     const refusal = handleRefusal(state, run, operation)
     if (refusal !== undefined) {
       return Effect.fail(refusal)
@@ -208,7 +259,13 @@ const callForRun = <A, E>(
     const { isInterruptible } = run
     const touched = (): ReadonlyArray<unknown> => [run.tables, ...run.bindings.values, ...run.bindings.records]
     return callWithDeadline(state, { operation, isInterruptible, touched, explain }, work)
-  }))
+  })
+  const landed = (): void => {
+    run.callsInFlight -= 1
+    state.notify()
+  }
+  return lane === "all" ? state.lanes.exclusively(turn, landed) : state.lanes.through(lane, turn, landed)
+}
 
 /** Why a handle cannot be used now, or `undefined`. */
 const handleRefusal = (
@@ -247,7 +304,7 @@ export const launchRun = (state: RunnerState, run: ActiveRun): Effect.Effect<voi
     run.phase = "Launching"
     const { callable, execution, kernel } = run.prepared
     const { immediate } = state.hostApi
-    if (execution === "inline" && kernel !== undefined && immediate !== undefined && !state.gate.busy) {
+    if (execution === "inline" && kernel !== undefined && immediate !== undefined && !state.lanes.isBusy("compute")) {
       return launchInline(state, immediate, run)
     }
     const { implementation } = callable
@@ -271,6 +328,7 @@ const launchNative = (state: RunnerState, run: ActiveRun): Effect.Effect<void, L
   assert(kernel !== undefined, "a kernel is loaded before its run begins")
   const { launch, launchOrigin } = run.tables
   const launched = callForRun(state, run, {
+    lane: "compute",
     operation: "launch",
     // In the very step in which it has ended: an interruption may come right after.
     work: () =>
@@ -318,7 +376,7 @@ export const validateRun = (state: RunnerState, run: ActiveRun): Effect.Effect<v
       return Effect.fail(outOfOrder(run, "validate"))
     }
     run.phase = "Validating"
-    const immediate = immediateMoves(state, run)
+    const immediate = immediateMoves(state, run, "out")
     if (immediate !== undefined) {
       return validateNow(state, immediate, run)
     }
@@ -334,16 +392,17 @@ export const endRun = (state: RunnerState, run: ActiveRun): Effect.Effect<void> 
     if (run.phase === "Ended") {
       return Effect.void
     }
-    const { immediate } = state.hostApi
-    if (immediate !== undefined && !run.tables.hasFreeLeases && !state.gate.busy) {
-      endNow(state, immediate, run)
+    const isSettled = run.tables.leases.heldFreeCount === 0
+    if (run.callsInFlight === 0 && isSettled) {
+      finishRun(state, run)
       return withWarnings(state, Effect.void)
     }
-    // Its own call may be in flight in another fiber, and never end.
-    const hasCallInFlight = run.phase === "Launching" || run.phase === "Validating"
-    const turn = hasCallInFlight ? awaitIdle(state, "end", () => true) : Effect.void
-    return turn.pipe(
-      Effect.zipRight(state.gate.through(Effect.suspend(() => settleAndFinish(state, run)))),
+    // A call of its own may be in flight in another fiber, and never end.
+    const landed = run.callsInFlight === 0
+      ? Effect.void
+      : awaitIdle(state, "end", () => run.callsInFlight === 0)
+    return landed.pipe(
+      Effect.zipRight(state.lanes.exclusively(Effect.suspend(() => settleAndFinish(state, run)))),
       Effect.zipRight(state.logWarnings)
     )
   }).pipe(Effect.uninterruptible)

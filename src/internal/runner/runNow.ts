@@ -10,15 +10,15 @@ import { assert } from "../assert.ts"
 import { sliceBytes } from "../core/bumpAllocator.ts"
 import { LeaseKind } from "../core/leaseTable.ts"
 import type { ActiveRun } from "./activeRun.ts"
+import { finishRun } from "./beginRun.ts"
 import { allocationFailure, launchFailure, transferFailure } from "./failures.ts"
 import { countLease, countTable, settleLease } from "./leases.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
-import { finishRun } from "./slot.ts"
 import type { RunnerState } from "./state.ts"
 
 /** The plain functions with which a callable can run now, or `undefined` where it has to be awaited. */
 export const immediateFor = (state: RunnerState, prepared: PreparedCallable): Immediate | undefined =>
-  prepared.kernel !== undefined && prepared.execution === "inline" && !state.gate.busy
+  prepared.kernel !== undefined && prepared.execution === "inline" && !state.lanes.busy
     ? state.hostApi.immediate
     : undefined
 

@@ -1,23 +1,28 @@
 /**
  * The state of one runner: plain fields, changed in synchronous stretches only.
  */
+import type { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Any as AnyCallable } from "../../Callable.ts"
 import type { DevicePtr } from "../../DevicePtr.ts"
 import { RunnerClosed, RunnerPoisoned, RunnerUnconfigured } from "../../Errors.ts"
 import { type HostApiError, isSticky, type Service as HostApiService } from "../../HostApi.ts"
 import type { Settings } from "../../RunnerOptions.ts"
-import type { RunnerStats } from "../../RunnerStats.ts"
-import type { Configuration } from "../../TemporaryBuffer.ts"
+import { type Configuration, isSame } from "../../TemporaryBuffer.ts"
 import { assert } from "../assert.ts"
-import { BumpAllocator, type SliceRules } from "../core/bumpAllocator.ts"
+import { Admission } from "../core/admission.ts"
+import type { SliceRules } from "../core/bumpAllocator.ts"
+import { Departures } from "../core/departures.ts"
+import { RangeAllocator } from "../core/rangeAllocator.ts"
+import { alignDown } from "../core/sizes.ts"
+import type { Slot } from "../core/slot.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import type { ArgumentRules } from "./checkArguments.ts"
-import { Gate } from "./gate.ts"
 import type { HostRecord, ResidentRecord } from "./handles.ts"
+import { Lanes } from "./lanes.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
 
-/** Where a runner stands. An active run is apart: it may outlive `Ready` until its scope closes. */
+/** Where a runner stands. Active runs are apart: they may outlive `Ready` until their scopes close. */
 export type Lifecycle =
   | { readonly _tag: "Ready" }
   | { readonly _tag: "Configuring" }
@@ -42,6 +47,9 @@ export interface Chunk {
 export interface Counters {
   retainedBytes: number
   freeLeaseBytes: number
+  /** What active runs take of the chunks, and what of it is padding. */
+  takenBytes: number
+  takenPaddingBytes: number
   highWaterBytes: number
   highWaterPaddingBytes: number
   residentBytes: number
@@ -56,6 +64,11 @@ export interface Counters {
   runsEnded: number
   runsFailed: number
   runsRefused: number
+  runsWaited: number
+  waitingHighWater: number
+  growths: number
+  trims: number
+  trimmedBytes: number
   mallocs: number
   frees: number
   stageCalls: number
@@ -76,9 +89,13 @@ export interface Staging {
   readonly byteCount: number
 }
 
+export const noStaging: Staging = { address: 0, byteCount: 0 }
+
 const noCounters = (): Counters => ({
   retainedBytes: 0,
   freeLeaseBytes: 0,
+  takenBytes: 0,
+  takenPaddingBytes: 0,
   highWaterBytes: 0,
   highWaterPaddingBytes: 0,
   residentBytes: 0,
@@ -93,6 +110,11 @@ const noCounters = (): Counters => ({
   runsEnded: 0,
   runsFailed: 0,
   runsRefused: 0,
+  runsWaited: 0,
+  waitingHighWater: 0,
+  growths: 0,
+  trims: 0,
+  trimmedBytes: 0,
   mallocs: 0,
   frees: 0,
   stageCalls: 0,
@@ -112,11 +134,17 @@ export class RunnerState {
   readonly settings: Settings
   /** What the arguments of its runs are checked against. */
   readonly argumentRules: ArgumentRules
-  readonly gate = new Gate(() => this.notify())
+  /** Who may use the device now, lane by lane. */
+  readonly lanes: Lanes
+  /** Who may begin a run now, and with which memory. */
+  readonly admission: Admission
+  /** How fast those who wait come to their turn. */
+  readonly departures = new Departures()
+  readonly #clock: Clock
   readonly counters: Counters = noCounters()
   /** By identity, and only as long as the user keeps the callable. */
   prepared = new WeakMap<AnyCallable, PreparedCallable>()
-  /** Which configuration the plans of now were made for. */
+  /** Which configuration the layouts of now were made for. */
   epoch = 0
   readonly residents = new Set<ResidentRecord>()
   readonly hostTensors = new Set<HostRecord>()
@@ -124,14 +152,16 @@ export class RunnerState {
   configuration: Configuration
   /** How slices lie in the configuration of now. */
   rules: SliceRules
+  /** The most bytes that a run can have of each chunk. */
+  capacityBytes: ReadonlyArray<number> = []
   chunks: ReadonlyArray<Chunk> = []
-  /** Grows for ever, whatever the allocators of the configurations count. */
+  /** Grows with every run that begins, for ever. */
   generation = 0
-  allocator: BumpAllocator
-  /** Staging for runs, and staging for moves of single tensors. */
-  staging: Staging = { address: 0, byteCount: 0 }
-  moveStaging: Staging = { address: 0, byteCount: 0 }
-  activeRun: ActiveRun | undefined
+  /** Staging for the runs of each slot, and staging for moves of single tensors. */
+  stagings: ReadonlyArray<Staging> = []
+  moveStaging: Staging = noStaging
+  /** For each slot the run that holds it. */
+  readonly runs: Array<ActiveRun | undefined>
   /** True while arguments are read, which may run code of the user's. */
   readingArguments = false
   /** Operations under way that closing the runner waits for. */
@@ -140,8 +170,9 @@ export class RunnerState {
   readonly warnings: Array<string> = []
   readonly #idleWaiters: Array<() => void> = []
 
-  constructor(hostApi: HostApiService, settings: Settings) {
+  constructor(hostApi: HostApiService, settings: Settings, clock: Clock) {
     this.hostApi = hostApi
+    this.#clock = clock
     this.settings = settings
     this.argumentRules = {
       owner: this,
@@ -150,7 +181,31 @@ export class RunnerState {
     }
     this.configuration = { ...settings.temporaryBuffer, maxBytes: 0, chunkBytes: [] }
     this.rules = this.#rulesOf(this.configuration)
-    this.allocator = new BumpAllocator([], [], this.rules)
+    this.lanes = new Lanes(settings.slots > 1 && hostApi.traits.overlapsCopies, () => this.notify())
+    this.admission = new Admission(settings.slots)
+    this.runs = Array.from({ length: settings.slots }, () => undefined)
+  }
+
+  /** What the runner's clock reads. */
+  readonly nowNanos = (): number => Number(this.#clock.unsafeCurrentTimeNanos())
+
+  /** The runs that are bound, or being bound. */
+  get activeRuns(): ReadonlyArray<ActiveRun> {
+    return this.runs.filter((run) => run !== undefined)
+  }
+
+  get activeCount(): number {
+    return this.admission.activeCount
+  }
+
+  /** Some run that is active, to name it. */
+  get anyActiveName(): string | undefined {
+    return this.runs.find((run) => run !== undefined)?.name
+  }
+
+  /** Where the runs of a slot stage. */
+  stagingOf(slot: Slot): Staging {
+    return this.stagings[slot.index] ?? noStaging
   }
 
   #rulesOf({ alignmentBytes }: Configuration): SliceRules {
@@ -158,18 +213,35 @@ export class RunnerState {
     return { alignmentBytes, granularityBytes, tailBytes }
   }
 
-  /** Installs chunks. Plans point into the chunks of before, so they go. */
+  /** Installs chunks, between runs. With another configuration runs are laid out anew. */
   install(configuration: Configuration, chunks: ReadonlyArray<Chunk>): void {
-    assert(this.activeRun === undefined, "chunks are exchanged between runs")
-    this.configuration = configuration
-    this.rules = this.#rulesOf(configuration)
-    this.chunks = chunks
-    this.allocator = new BumpAllocator(
+    const { alignmentBytes, chunkBytes, growth, maxBytes } = configuration
+    const space = new RangeAllocator(
       chunks.map((chunk) => chunk.address),
       chunks.map((chunk) => chunk.byteCount),
-      this.rules
+      alignmentBytes
     )
-    this.epoch += 1
+    const growthMaxBytes = growth === "highWater"
+      ? alignDown(
+        Math.max(0, maxBytes - this.counters.quarantinedBufferBytes),
+        this.hostApi.traits.granularityBytes
+      )
+      : 0
+    this.admission.install(space, growthMaxBytes)
+    this.chunks = chunks
+    if (
+      growthMaxBytes === 0 || growthMaxBytes !== this.capacityBytes[0] || !isSame(configuration, this.configuration)
+    ) {
+      this.epoch += 1
+    }
+    this.configuration = configuration
+    this.rules = this.#rulesOf(configuration)
+    // Where chunks are missing for a moment nobody plans; where they grow, plans reckon with what there can be.
+    this.capacityBytes = growthMaxBytes > 0
+      ? [growthMaxBytes]
+      : chunks.length === chunkBytes.length
+      ? space.usableBytes()
+      : []
   }
 
   /** Why the runner cannot be used now, or `undefined`. */
@@ -192,7 +264,7 @@ export class RunnerState {
 
   /** Whether a bound run uses a resident or a host tensor. */
   isInUse(record: ResidentRecord | HostRecord): boolean {
-    return this.activeRun?.bindings.records.includes(record) === true
+    return this.runs.some((run) => run?.bindings.records.includes(record) === true)
   }
 
   get isPoisoned(): boolean {
@@ -228,6 +300,7 @@ export class RunnerState {
       })
     }
     this.warnings.push(this.lifecycle.error.message)
+    this.admission.stop()
   }
 
   /** Puts memory aside for ever. It counts against the budget that it came from. */
@@ -316,65 +389,10 @@ export class RunnerState {
       "retained bytes stay within the budget"
     )
     assert(counters.residentBytes <= this.settings.residentMaxBytes, "residents stay within their budget")
-    assert(counters.runsBegun === counters.runsEnded + (this.activeRun === undefined ? 0 : 1), "every run ends once")
-    this.allocator.checkInvariants()
-    this.activeRun?.tables.leases.checkInvariants()
-  }
-}
-
-const stateNames: Readonly<Record<Lifecycle["_tag"], RunnerStats["state"]>> = {
-  Ready: "ready",
-  Configuring: "configuring",
-  Unconfigured: "unconfigured",
-  Poisoned: "poisoned",
-  Closing: "closed",
-  Closed: "closed"
-}
-
-/** The counters as users see them. */
-export const readStats = (state: RunnerState): RunnerStats => {
-  const { counters } = state
-  const { configuration, settings } = state
-  return {
-    state: stateNames[state.lifecycle._tag],
-    temporaryBuffer: {
-      maxBytes: configuration.maxBytes,
-      retainedBytes: counters.retainedBytes,
-      chunkCount: state.chunks.length,
-      inUseBytes: state.allocator.inUseBytes() + counters.freeLeaseBytes,
-      highWaterBytes: counters.highWaterBytes,
-      paddingBytes: counters.highWaterPaddingBytes
-    },
-    residents: {
-      maxBytes: settings.residentMaxBytes,
-      inUseBytes: counters.residentBytes,
-      highWaterBytes: counters.residentHighWaterBytes,
-      count: counters.residentCount
-    },
-    host: {
-      stagingBytes: state.staging.byteCount + state.moveStaging.byteCount,
-      hostTensorBytes: counters.hostTensorBytes
-    },
-    quarantine: { bytes: counters.quarantinedBytes, count: counters.quarantinedCount },
-    runs: {
-      begun: counters.runsBegun,
-      ended: counters.runsEnded,
-      failed: counters.runsFailed,
-      refused: counters.runsRefused,
-      active: state.activeRun === undefined ? 0 : 1
-    },
-    device: {
-      mallocs: counters.mallocs,
-      frees: counters.frees,
-      stageCalls: counters.stageCalls,
-      copyBackCalls: counters.copyBackCalls,
-      transfers: counters.transfers,
-      launches: counters.launches,
-      hostToDeviceBytes: counters.hostToDeviceBytes,
-      deviceToHostBytes: counters.deviceToHostBytes
-    },
-    plans: { hits: counters.planHits, misses: counters.planMisses },
-    releaseFailures: counters.releaseFailures,
-    configurationsWithoutOverlap: counters.configurationsWithoutOverlap
+    assert(counters.runsBegun === counters.runsEnded + this.activeRuns.length, "every run ends once")
+    this.admission.checkInvariants()
+    for (const run of this.activeRuns) {
+      run.tables.leases.checkInvariants()
+    }
   }
 }

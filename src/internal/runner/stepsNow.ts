@@ -14,9 +14,9 @@ import type { RunnerState } from "./state.ts"
  * The plain functions with which a run can be staged and copied back, or `undefined` where that has to be awaited: where
  * work is under way, where something is large enough to leave the thread, and where tensors are malloc'd for the run.
  */
-export const immediateMoves = (state: RunnerState, run: ActiveRun): Immediate | undefined => {
+export const immediateMoves = (state: RunnerState, run: ActiveRun, lane: "in" | "out"): Immediate | undefined => {
   const { copyBack, hasFreeLeases, stage } = run.tables
-  return state.gate.busy || hasFreeLeases || stage.apart !== undefined || copyBack.apart !== undefined
+  return state.lanes.isBusy(lane) || hasFreeLeases || stage.apart !== undefined || copyBack.apart !== undefined
     ? undefined
     : state.hostApi.immediate
 }

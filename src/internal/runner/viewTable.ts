@@ -1,17 +1,39 @@
 /**
- * A transfer table whose host addresses come from the run's views, and whose device addresses come from its leases.
+ * A transfer table whose addresses are those of the run that is bound: of its host views, its ranges, its leases, and its
+ * slot's staging area.
  */
 import type { Transfers } from "../../HostApi.ts"
 import { TransferKind, TransferTable } from "../core/transferTable.ts"
 import type { Bindings } from "./bindings.ts"
 
-/** Which side of an entry a tensor's address goes to. */
-type Side = "source" | "destination"
+/** Where one side of an entry lies. */
+export type Place =
+  | { readonly of: "view"; readonly tensor: number }
+  | { readonly of: "range"; readonly range: number; readonly offsetBytes: number }
+  | { readonly of: "lease"; readonly tensor: number; readonly offsetBytes: number }
+  | { readonly of: "staging"; readonly offsetBytes: number }
 
+export interface Entry {
+  readonly name: string
+  readonly kind: TransferKind
+  readonly destination: Place
+  /** A fill has none. */
+  readonly source: Place | undefined
+  readonly byteCount: number
+}
+
+/** A table before it knows its addresses; the same for every run of a shape. */
+export interface TableLayout {
+  readonly entries: ReadonlyArray<Entry>
+  readonly offThread: boolean
+}
+
+/** An address that an entry waits for: that of a tensor or a base, and how far behind it the entry lies. */
 interface Link {
   readonly entry: number
-  readonly tensor: number
-  readonly side: Side
+  readonly side: "source" | "destination"
+  readonly index: number
+  readonly offsetBytes: number
 }
 
 export class ViewTable implements Transfers {
@@ -26,16 +48,23 @@ export class ViewTable implements Transfers {
   clearedBytes = 0
   readonly #bindings: Bindings
   readonly #views: Array<Link> = []
-  readonly #leases: Array<Link & { readonly offsetBytes: number }> = []
+  readonly #leases: Array<Link> = []
+  readonly #bases: Array<Link> = []
 
-  constructor(options: {
-    readonly capacity: number
-    readonly offThread: boolean
-    readonly bindings: Bindings
-  }) {
-    this.table = new TransferTable(options.capacity)
-    this.offThread = options.offThread
-    this.#bindings = options.bindings
+  /** `stagingBase` is the index of the staging area's address among the bases; the ranges stand before it. */
+  constructor(layout: TableLayout, bindings: Bindings, stagingBase: number) {
+    this.table = new TransferTable(layout.entries.length)
+    this.offThread = layout.offThread
+    this.#bindings = bindings
+    for (const { byteCount, destination, kind, name, source } of layout.entries) {
+      const entry = this.table.push(kind, 0, 0, byteCount)
+      this.names.push(name)
+      this.#link(entry, "destination", destination, stagingBase)
+      if (source !== undefined) {
+        this.#link(entry, "source", source, stagingBase)
+      }
+      this.#count(kind, byteCount)
+    }
   }
 
   get cells(): Float64Array {
@@ -51,34 +80,10 @@ export class ViewTable implements Transfers {
     return this.#views.length > 0
   }
 
-  /**
-   * Appends an entry. `view` and `lease` name the tensors whose host and device addresses take the place of the entry's
-   * own: `lease` moves with the run's leases, by an offset inside the slice.
-   */
-  push(options: {
-    readonly name: string
-    readonly kind: TransferKind
-    readonly destination: number
-    readonly source: number
-    readonly byteCount: number
-    readonly view?: { readonly tensor: number; readonly side: Side } | undefined
-    readonly lease?: { readonly tensor: number; readonly side: Side; readonly offsetBytes: number } | undefined
-  }): void {
-    const entry = this.table.push(options.kind, options.destination, options.source, options.byteCount)
-    this.names.push(options.name)
-    if (options.view !== undefined) {
-      this.#views.push({ entry, ...options.view })
-    }
-    if (options.lease !== undefined) {
-      this.#leases.push({ entry, ...options.lease })
-    }
-    this.#count(options.kind, options.byteCount)
-  }
-
   /** Checks every view once more; one that is intact is where it was. -1, or the entry whose view is gone. */
   readonly refresh = (): number => {
     for (const link of this.#views) {
-      if (!this.#bindings.isViewIntact(link.tensor)) {
+      if (!this.#bindings.isViewIntact(link.index)) {
         return link.entry
       }
     }
@@ -87,23 +92,44 @@ export class ViewTable implements Transfers {
 
   /** Writes the host addresses of the run's views. */
   setViewAddresses(addresses: Float64Array): void {
-    for (const link of this.#views) {
-      this.#write(link, addresses[link.tensor]!)
-    }
+    this.#write(this.#views, addresses)
   }
 
   /** Writes the addresses of leases that were made for this run. */
   setLeaseAddresses(addresses: Float64Array): void {
-    for (const link of this.#leases) {
-      this.#write(link, addresses[link.tensor]! + link.offsetBytes)
+    this.#write(this.#leases, addresses)
+  }
+
+  /** Writes where the run's ranges and its slot's staging area begin. */
+  setBases(addresses: Float64Array): void {
+    this.#write(this.#bases, addresses)
+  }
+
+  #link(entry: number, side: Link["side"], place: Place, stagingBase: number): void {
+    switch (place.of) {
+      case "view":
+        this.#views.push({ entry, side, index: place.tensor, offsetBytes: 0 })
+        break
+      case "lease":
+        this.#leases.push({ entry, side, index: place.tensor, offsetBytes: place.offsetBytes })
+        break
+      case "range":
+        this.#bases.push({ entry, side, index: place.range, offsetBytes: place.offsetBytes })
+        break
+      case "staging":
+        this.#bases.push({ entry, side, index: stagingBase, offsetBytes: place.offsetBytes })
+        break
     }
   }
 
-  #write(link: Link, address: number): void {
-    if (link.side === "source") {
-      this.table.setSource(link.entry, address)
-    } else {
-      this.table.setDestination(link.entry, address)
+  #write(links: ReadonlyArray<Link>, addresses: Float64Array): void {
+    for (const { entry, index, offsetBytes, side } of links) {
+      const address = addresses[index]! + offsetBytes
+      if (side === "source") {
+        this.table.setSource(entry, address)
+      } else {
+        this.table.setDestination(entry, address)
+      }
     }
   }
 

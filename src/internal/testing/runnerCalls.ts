@@ -1,13 +1,26 @@
 /** A runner whose methods note the line that calls them. */
-import type { Service } from "../../DeviceRunner.ts"
+import * as Effect from "effect/Effect"
+import type { Runs, Service } from "../../DeviceRunner.ts"
 import { withCallSite } from "./callSite.ts"
 
-export const withCallSites = (runner: Service, place: () => string | undefined): Service => ({
+type Place = () => string | undefined
+
+const withRunSites = (runs: Runs, place: Place): Runs => ({
+  run: (callable, args, options) => withCallSite(runs.run(callable, args, options), place()),
+  bind: (callable, args, options) => withCallSite(runs.bind(callable, args, options), place())
+})
+
+export const withCallSites = (runner: Service, place: Place): Service => ({
   ...runner,
-  run: (callable, args, options) => withCallSite(runner.run(callable, args, options), place()),
-  bind: (callable, args, options) => withCallSite(runner.bind(callable, args, options), place()),
+  ...withRunSites(runner, place),
   load: (callable) => withCallSite(runner.load(callable), place()),
   allocate: (dtype, shape) => withCallSite(runner.allocate(dtype, shape), place()),
   allocateHost: (dtype, shape) => withCallSite(runner.allocateHost(dtype, shape), place()),
-  configure: (options) => withCallSite(runner.configure(options), place())
+  configure: (options) => withCallSite(runner.configure(options), place()),
+  budget: (name, options) =>
+    Effect.map(withCallSite(runner.budget(name, options), place()), (budget) => ({
+      ...budget,
+      ...withRunSites(budget, place)
+    })),
+  trim: (keepBytes) => withCallSite(runner.trim(keepBytes), place())
 })

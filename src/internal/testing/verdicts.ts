@@ -186,6 +186,7 @@ const stillCounted = ({ hangingCount, stats }: Trial): ReadonlyArray<Finding> =>
   const counts: ReadonlyArray<readonly [string, number]> = [
     ["retained", stats.temporaryBuffer.retainedBytes],
     ["in use by runs", stats.temporaryBuffer.inUseBytes],
+    ["that runs wait for", stats.runs.waitingBytes],
     ["in use by residents", stats.residents.inUseBytes],
     ["in use by host tensors", stats.host.hostTensorBytes],
     ["staging", stats.host.stagingBytes]

@@ -6,7 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
-import type { Service } from "../../DeviceRunner.ts"
+import type { Runs, Service } from "../../DeviceRunner.ts"
 import { withCallSites } from "./runnerCalls.ts"
 
 interface Watched {
@@ -89,22 +89,42 @@ export class Watch {
     })
   }
 
-  /** The same runner, watched. `place` answers the line that calls, where that is wanted. */
+  /** The same runner, watched, with its child budgets. `place` answers the line that calls, where that is wanted. */
   readonly wrap = (inner: Service, place: () => string | undefined): Service => {
     const runner = withCallSites(inner, place)
-    const noted = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-      Effect.onExit(effect, (exit) => Effect.sync(() => this.note(exit)))
     return {
       ...runner,
+      ...this.#wrapRuns(runner),
+      plan: (callable, args, options) => this.#noted(runner.plan(callable, args, options)),
+      load: (callable) => this.#noted(runner.load(callable)),
+      allocate: (dtype, shape) => this.#noted(runner.allocate(dtype, shape)),
+      allocateHost: (dtype, shape) => this.#noted(runner.allocateHost(dtype, shape)),
+      configure: (options) => this.#noted(runner.configure(options)),
+      budget: (name, options) =>
+        Effect.map(this.#noted(runner.budget(name, options)), (budget) => ({
+          ...budget,
+          ...this.#wrapRuns(budget),
+          close: this.#noted(budget.close)
+        })),
+      trim: (keepBytes) => this.#noted(runner.trim(keepBytes))
+    }
+  }
+
+  #noted<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.onExit(effect, (exit) => Effect.sync(() => this.note(exit)))
+  }
+
+  #wrapRuns(runs: Runs): Runs {
+    return {
       run: (callable, args, options) => {
-        const running = noted(runner.run(callable, args, options))
+        const running = this.#noted(runs.run(callable, args, options))
         return Effect.suspend(() => {
           const watched = outputsOf(callable, args)
           return Effect.onExit(running, (exit) => Effect.sync(() => this.#end(watched, exit)))
         })
       },
       bind: (callable, args, options) => {
-        const binding = noted(runner.bind(callable, args, options))
+        const binding = this.#noted(runs.bind(callable, args, options))
         return Effect.uninterruptibleMask((restore) =>
           Effect.gen(this, function*() {
             const watched = outputsOf(callable, args)
@@ -121,17 +141,12 @@ export class Watch {
             yield* Effect.addFinalizer(() => end(Exit.interrupt(FiberId.none)))
             return {
               ...handle,
-              launch: noted(handle.launch),
-              validate: Effect.onExit(noted(handle.validate), end)
+              launch: this.#noted(handle.launch),
+              validate: Effect.onExit(this.#noted(handle.validate), end)
             }
           })
         )
-      },
-      plan: (callable, args, options) => noted(runner.plan(callable, args, options)),
-      load: (callable) => noted(runner.load(callable)),
-      allocate: (dtype, shape) => noted(runner.allocate(dtype, shape)),
-      allocateHost: (dtype, shape) => noted(runner.allocateHost(dtype, shape)),
-      configure: (options) => noted(runner.configure(options))
+      }
     }
   }
 }

@@ -7,10 +7,12 @@ import type * as Scope from "effect/Scope"
 import type { Callable, HostApi, RunnerOptions } from "leasehold"
 import { assert } from "../../../src/internal/assert.ts"
 import { ActiveRun } from "../../../src/internal/runner/activeRun.ts"
+import { beginNow, readRun } from "../../../src/internal/runner/beginRun.ts"
 import { close, open } from "../../../src/internal/runner/close.ts"
+import { Frame } from "../../../src/internal/runner/frame.ts"
 import { loadCallable } from "../../../src/internal/runner/loading.ts"
+import type { PreparedCallable } from "../../../src/internal/runner/preparedCallable.ts"
 import { bindNow, copyBackNow, endNow, runNow } from "../../../src/internal/runner/runNow.ts"
-import { beginRunNow } from "../../../src/internal/runner/slot.ts"
 import type { RunnerState } from "../../../src/internal/runner/state.ts"
 import { settings } from "../../../src/RunnerOptions.ts"
 
@@ -23,6 +25,12 @@ export const openCore = (
 
 type Args = Readonly<Record<string, Uint8Array>>
 
+const begin = (state: RunnerState, prepared: PreparedCallable, args: Args): ActiveRun | undefined => {
+  const frame = readRun(state, prepared, args, undefined)
+  assert(frame instanceof Frame, "a run of the core is not refused")
+  return beginNow(state, state.admission.root, frame)
+}
+
 /** One run of the core over and over. */
 export const coreRuns = (
   state: RunnerState,
@@ -34,7 +42,7 @@ export const coreRuns = (
     assert(immediate !== undefined, "the simulator answers at once")
     return (runs) => {
       for (let count = 0; count < runs; count++) {
-        const run = beginRunNow(state, prepared, args, undefined)
+        const run = begin(state, prepared, args)
         assert(run instanceof ActiveRun, "a run begins on a free slot")
         const failure = bindNow(state, immediate, run) ?? copyBackNow(state, immediate, run)
         endNow(state, immediate, run)
@@ -52,7 +60,7 @@ export const runWithLaunch = (
   Effect.map(loadCallable(state, callable), (prepared) => {
     const { immediate } = state.hostApi
     assert(immediate !== undefined, "the simulator answers at once")
-    const run = beginRunNow(state, prepared, args, undefined)
+    const run = begin(state, prepared, args)
     assert(run instanceof ActiveRun, "a run begins on a free slot")
     assert(runNow(state, immediate, run) === undefined, "a run of the core does not fail")
   })

@@ -1,4 +1,5 @@
 /** Mutants beyond those that were asked for: with them, every verdict but `ForeignBytes` and `Nondeterministic` has found one. */
+import { admissionMutants } from "./admission.ts"
 import type { Mutant } from "./mutant.ts"
 
 export const addedMutants: ReadonlyArray<Mutant> = [
@@ -19,7 +20,7 @@ export const addedMutants: ReadonlyArray<Mutant> = [
     file: "internal/runner/runAwaited.ts",
     find: `  return run.phase === "Ended"
     ? new StaleRun({ callable: run.name`,
-    replace: `  return state.activeRun === undefined
+    replace: `  return state.activeRuns.length === 0
     ? new StaleRun({ callable: run.name`,
     scenarios: ["an old handle"]
   },
@@ -61,7 +62,7 @@ export const addedMutants: ReadonlyArray<Mutant> = [
     name: "residents in use for ever",
     about: "A run that has ended counts as one that uses its residents, so their scope never closes.",
     file: "internal/runner/state.ts",
-    find: "return this.activeRun?.bindings.records.includes(record) === true",
+    find: "return this.runs.some((run) => run?.bindings.records.includes(record) === true)",
     replace: "return this.generation > 0 && this.residents.has(record as ResidentRecord)",
     scenarios: ["external buffer"]
   },
@@ -173,5 +174,6 @@ export const addedMutants: ReadonlyArray<Mutant> = [
     replace: "",
     scenarios: ["free leases"],
     only: "faults"
-  }
+  },
+  ...admissionMutants
 ]

@@ -37,24 +37,23 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "begin outside bracket",
     about: "A run begins before the bracket that ends it.",
     file: "internal/runner/run.ts",
-    find: "Effect.flatMap(acquireRun(state, callable, args, { dims, isInterruptible }), (active) =>",
-    replace: "Effect.flatMap(restore(acquireRun(state, callable, args, { dims, isInterruptible })), (active) =>",
+    find: "Effect.flatMap(acquire({ restore, isInterruptible }), (active) =>",
+    replace: "Effect.flatMap(restore(acquire({ restore, isInterruptible })), (active) =>",
     scenarios: ["buffer no-op leases, awaited"]
   },
   {
     name: "end twice",
     about: "The end of a run is not idempotent: validate ends it, and its bracket ends it again.",
-    file: "internal/runner/slot.ts",
+    file: "internal/runner/beginRun.ts",
     find: `  if (run.phase === "Ended") {
-    return false
+    return
   }
-  assert(state.activeRun === run, "the run that ends is the one that holds the slot")
-  assert(run.tables.leases.heldFreeCount === 0, "what was malloc'd for a run is settled before it ends")
+  const { frame, slot, tables } = run
+  assert(state.runs[slot.index] === run, "the run that ends is the one that holds its slot")
+  assert(tables.leases.heldFreeCount === 0, "what was malloc'd for a run is settled before it ends")
   run.phase = "Ended"
-  const ended = state.allocator.end(run.allocatorGeneration)
-  assert(ended, "the allocator's run ends with the run")
 `,
-    replace: `  state.allocator.end(run.allocatorGeneration)
+    replace: `  const { frame, slot, tables } = run
 `,
     scenarios: ["buffer no-op leases, awaited"]
   },
@@ -72,10 +71,10 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     about: "Chunks are given back until the device refuses one.",
     file: "internal/runner/configure.ts",
     find:
-      "Effect.forEach(chunks.toReversed(), (chunk) => state.gate.through(freeChunk(state, chunk)), { discard: true })",
+      "Effect.forEach(chunks.toReversed(), (chunk) => state.lanes.exclusively(freeChunk(state, chunk)), { discard: true })",
     replace: `Effect.asVoid(Effect.every(chunks.toReversed(), (chunk) => {
     const failures = state.counters.releaseFailures
-    return Effect.map(state.gate.through(freeChunk(state, chunk)), () => state.counters.releaseFailures === failures)
+    return Effect.map(state.lanes.exclusively(freeChunk(state, chunk)), () => state.counters.releaseFailures === failures)
   }))`,
     scenarios: ["two chunks instead of one"],
     only: "faults"
@@ -124,7 +123,7 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
   {
     name: "generation not bumped",
     about: "Every run has the generation of the one before.",
-    file: "internal/runner/slot.ts",
+    file: "internal/runner/beginRun.ts",
     find: "  state.generation += 1\n",
     replace: "",
     scenarios: ["an old handle"]
@@ -159,10 +158,9 @@ export const askedForMutants: ReadonlyArray<Mutant> = [
     name: "D2H of aligned instead of logical size",
     about: "An output is copied back with the padding of its slice.",
     file: "internal/runner/moves.ts",
-    find: `    const byteCount = layout.byteCounts[tensor.index]!
-    const origin = deviceSide(`,
-    replace: `    const byteCount = alignUp(layout.byteCounts[tensor.index]!, layout.rules.alignmentBytes)
-    const origin = deviceSide(`,
+    find: "const entry = { name, kind: TransferKind.copyOut, source: onDevice(layout, tensor), byteCount }",
+    replace: `const padded = alignUp(byteCount, layout.rules.alignmentBytes)
+    const entry = { name, kind: TransferKind.copyOut, source: onDevice(layout, tensor), byteCount: padded }`,
     scenarios: ["output inside a larger buffer"]
   },
   {

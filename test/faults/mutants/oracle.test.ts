@@ -44,7 +44,7 @@ it.effect("a runner that closes and still counts memory as in use has leaked it"
 
 it.effect("an undisturbed program that leaves a runner that does not work is found out", () =>
   Effect.gen(function*() {
-    const active = new Errors.RunAlreadyActive({ callable: "probe", holder: "run", activeCallable: "gone" })
+    const active = new Errors.RunAlreadyActive({ callable: "probe", holder: "run", activeCallable: "gone", slots: 1 })
     assert.deepStrictEqual(yield* findings(Effect.void, refusing(active)), [
       `NotReusable: a run after the program was refused: RunAlreadyActive: ${active.message}`
     ])

@@ -1,8 +1,9 @@
-/** All scenarios of the campaign, and those of the programme that ask for what does not exist yet. */
+/** All scenarios of the campaign. */
 import type { Scenario } from "../scenario.ts"
 import { memoryScenarios } from "./memory.ts"
 import { oracleScenarios } from "./oracles.ts"
 import { programScenarios } from "./programs.ts"
+import { queueScenarios } from "./queues.ts"
 import { refusalScenarios } from "./refusals.ts"
 import { runScenarios } from "./runs.ts"
 
@@ -11,15 +12,9 @@ export const scenarios: ReadonlyArray<Scenario> = [
   ...runScenarios,
   ...memoryScenarios,
   ...programScenarios,
+  ...queueScenarios,
   ...refusalScenarios
 ]
 
 /** These too, in the long campaign, and as far as they kill mutants at each change. */
 export const allScenarios: ReadonlyArray<Scenario> = [...scenarios, ...oracleScenarios]
-
-/** Not there, because the framework has no growth by itself and no queue of runs. */
-export const missingScenarios: ReadonlyArray<string> = [
-  "growth past one chunk",
-  "two runs queued",
-  "runner closed while queued"
-]

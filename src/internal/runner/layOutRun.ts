@@ -1,5 +1,5 @@
 /**
- * Making the tables of a run: dimensions are resolved, tensors are placed, and what is to be cleared and moved is laid out
+ * Laying a run out: dimensions are resolved, tensors are placed in ranges, and what is to be cleared and moved is worked out
  * for the backend at hand.
  */
 import type { Clear } from "../../Callable.ts"
@@ -12,40 +12,39 @@ import {
 } from "../../Errors.ts"
 import type { Traits } from "../../HostApi.ts"
 import type { Configuration } from "../../TemporaryBuffer.ts"
-import { ArgumentKind, ArgumentTable } from "../core/argumentTable.ts"
-import { noChunk, type SliceRules } from "../core/bumpAllocator.ts"
-import { LeaseKind, LeaseTable } from "../core/leaseTable.ts"
-import { makePlan, type Plan, type PlanRefusal, type PlanRequest, Role } from "../core/plan.ts"
+import { ArgumentKind } from "../core/argumentTable.ts"
+import type { SliceRules } from "../core/bumpAllocator.ts"
+import { makePlan, type PlanRefusal, type PlanRequest, Role } from "../core/plan.ts"
 import { elementCount, invalidSize, multiply } from "../core/sizes.ts"
 import { type Bindings, Form } from "./bindings.ts"
 import { type GivenDims, type Resolution, resolveDimensions, type TensorFacts } from "./dimensions.ts"
 import { layOutCopyBack, layOutStage } from "./moves.ts"
 import type { Parameter } from "./parameter.ts"
 import type { PreparedCallable } from "./preparedCallable.ts"
-import { RunTables } from "./runTables.ts"
+import { RunLayout } from "./runLayout.ts"
 
-/** What the tables of a run depend on beside its arguments. */
-export interface TableContext {
+/** What the layout of a run depends on beside its arguments. */
+export interface LayoutContext {
   readonly traits: Traits
   readonly configuration: Configuration
   readonly rules: SliceRules
-  /** Where the chunks lie; empty with a zero budget. */
-  readonly baseAddresses: ReadonlyArray<number>
+  /** The most bytes that each range can have; empty with a zero budget. */
+  readonly capacityBytes: ReadonlyArray<number>
   readonly clear: Clear
   readonly maxInlineCopyBytes: number
-  /** The staging area; no bytes where the backend needs none. */
-  readonly staging: { readonly address: number; readonly byteCount: number }
+  /** The bytes of a slot's staging area, and how many slots there are. */
   readonly stagingMaxBytes: number
+  readonly slotCount: number
 }
 
-export type TableRefusal = InvalidArgument | ShapeMismatch | BudgetExhausted | TensorExceedsChunk | StagingExhausted
+export type LayoutRefusal = InvalidArgument | ShapeMismatch | BudgetExhausted | TensorExceedsChunk | StagingExhausted
 
-export const makeTables = (
+export const layOutRun = (
   prepared: PreparedCallable,
   bindings: Bindings,
   given: GivenDims | undefined,
-  context: TableContext
-): RunTables | TableRefusal => {
+  context: LayoutContext
+): RunLayout | LayoutRefusal => {
   const { parameters } = prepared
   const resolution = resolveDimensions(factsOf(parameters, bindings), given ?? {})
   if (!("shapes" in resolution)) {
@@ -63,8 +62,7 @@ export const makeTables = (
   const request: PlanRequest = {
     byteCounts,
     roles,
-    baseAddresses: context.baseAddresses,
-    capacityBytes: context.configuration.chunkBytes,
+    capacityBytes: context.capacityBytes,
     rules: context.rules
   }
   const plan = context.configuration.maxBytes === 0 ? undefined : makePlan(request)
@@ -78,31 +76,31 @@ export const makeTables = (
     plan,
     traits: context.traits,
     rules: context.rules,
-    baseAddresses: context.baseAddresses,
     clear: prepared.clear ?? context.clear,
-    staging: context.staging,
+    stagingMaxBytes: context.stagingMaxBytes,
     maxInlineCopyBytes: context.maxInlineCopyBytes,
     staysOnThread: prepared.execution === "inline"
   }
   const stage = layOutStage(layout)
   const copyBack = layOutCopyBack(layout)
   const stagingBytes = Math.max(stage.stagingBytes, copyBack.stagingBytes)
-  if (stagingBytes > context.staging.byteCount) {
+  if (stagingBytes > context.stagingMaxBytes) {
     return new StagingExhausted({
       callable: prepared.name,
       requestedBytes: stagingBytes,
       maxBytes: context.stagingMaxBytes,
-      suggestedMaxBytes: stagingBytes
+      // Each slot has a share of the same size.
+      suggestedMaxBytes: stagingBytes * context.slotCount
     })
   }
-  return new RunTables({
+  return new RunLayout({
     parameters,
     bindings,
     given,
     resolution,
     byteCounts,
-    leases: makeLeases(parameters, byteCounts, plan, context),
-    args: makeArguments(parameters, byteCounts, resolution, plan, context),
+    rules: context.rules,
+    residentAlignmentBytes: context.traits.alignmentBytes,
     launchesOffThread: prepared.execution === "awaited",
     plan,
     stage: stage.moves,
@@ -174,61 +172,6 @@ const checkInlineCopies = (
   return undefined
 }
 
-const makeLeases = (
-  parameters: ReadonlyArray<Parameter>,
-  byteCounts: Float64Array,
-  plan: Plan | undefined,
-  context: TableContext
-): LeaseTable => {
-  const leases = new LeaseTable(parameters.length)
-  for (const { index, kind, role } of parameters) {
-    const byteCount = byteCounts[index]!
-    if (byteCount === 0) {
-      continue
-    }
-    if (kind === ArgumentKind.resident) {
-      leases.hold(index, LeaseKind.externalNoop, 0, byteCount)
-    } else if (role !== Role.none && plan === undefined) {
-      leases.declareFree(index, byteCount)
-    } else if (role !== Role.none && plan !== undefined) {
-      leases.hold(index, LeaseKind.bufferNoop, sliceAddress(plan, context, index), byteCount)
-    }
-  }
-  return leases
-}
-
-const makeArguments = (
-  parameters: ReadonlyArray<Parameter>,
-  byteCounts: Float64Array,
-  resolution: Resolution,
-  plan: Plan | undefined,
-  context: TableContext
-): ArgumentTable => {
-  const args = new ArgumentTable(parameters.length)
-  for (const { dtypeCode, elementBytes, index, kind } of parameters) {
-    const isScalar = kind === ArgumentKind.scalar
-    const byteCount = byteCounts[index]!
-    args.describe(index, {
-      kind,
-      dtypeCode,
-      byteCount: isScalar ? elementBytes : byteCount,
-      alignmentBytes: isScalar || byteCount === 0
-        ? 0
-        : kind === ArgumentKind.resident
-        ? context.traits.alignmentBytes
-        : context.rules.alignmentBytes,
-      shape: resolution.shapes[index]!
-    })
-    if (plan !== undefined && plan.chunkIndex[index] !== noChunk) {
-      args.setAddress(index, sliceAddress(plan, context, index))
-    }
-  }
-  return args
-}
-
-const sliceAddress = (plan: Plan, context: TableContext, index: number): number =>
-  context.baseAddresses[plan.chunkIndex[index]!]! + plan.offsetBytes[index]!
-
 /** How many of the largest tensors an error names. */
 const namedHolders = 3
 
@@ -237,7 +180,7 @@ const explainRefusal = (
   request: PlanRequest,
   parameters: ReadonlyArray<Parameter>,
   configuration: Configuration
-): TableRefusal => {
+): LayoutRefusal => {
   const tensor = parameters[refusal.tensorIndex]!.name
   const { alignedBytes, largestChunkBytes, largestFreeBytes, requestedBytes } = refusal
   if (refusal.reason === "Overflow" || refusal.singleChunkBytes === invalidSize) {

@@ -1,0 +1,251 @@
+/**
+ * Admitting a run that has been read: at once where there is room, after growth, in its turn where the runner lets runs wait,
+ * or not at all.
+ */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import {
+  AdmissionRefused,
+  BudgetExhausted,
+  RunnerClosed,
+  type RunnerPoisoned,
+  type RunnerUnconfigured
+} from "../../Errors.ts"
+import type { BindError } from "../../Run.ts"
+import { assert } from "../assert.ts"
+import type { Account } from "../core/account.ts"
+import type { Ticket } from "../core/ticket.ts"
+import type { ActiveRun } from "./activeRun.ts"
+import { begin, checkAgain, currentHolder, dropFrame, findTables, fullRefusal } from "./beginRun.ts"
+import { quotaBytes } from "./budgets.ts"
+import type { Frame } from "./frame.ts"
+import { growTo } from "./growth.ts"
+import type { LayoutRefusal } from "./layOutRun.ts"
+import type { RunnerState } from "./state.ts"
+
+/** Gives back to an Effect whether the user's own region can be interrupted. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** A run that was not admitted at once. */
+class Request {
+  readonly state: RunnerState
+  readonly account: Account
+  readonly frame: Frame
+  readonly ticket: Ticket
+  /** Why it cannot run with the chunks as they became while it waited. */
+  layoutRefusal: LayoutRefusal | undefined
+
+  constructor(state: RunnerState, account: Account, frame: Frame) {
+    this.state = state
+    this.account = account
+    this.frame = frame
+    this.ticket = state.admission.enqueue({
+      account,
+      demand: frame.tables.layout.demand,
+      holder: currentHolder(state),
+      wake: () => undefined,
+      measure: () => {
+        this.layoutRefusal = findTables(state, frame)
+        return this.layoutRefusal === undefined ? frame.tables.layout.demand : undefined
+      }
+    })
+  }
+
+  get name(): string {
+    return this.frame.prepared.name
+  }
+
+  /** Gives everything back. */
+  abandon(): void {
+    this.state.admission.withdraw(this.ticket)
+    dropFrame(this.state, this.frame)
+    // It may have been the last that the closing of the runner waits for.
+    this.state.notify()
+  }
+}
+
+/**
+ * Begins a run that was not admitted at once, in an uninterruptible region of the caller's; only the wait for its turn is
+ * interruptible, as far as the user's own region is. Whatever fails before it succeeds, nothing is held, and the frame is
+ * given back.
+ */
+export const admitLater = (
+  state: RunnerState,
+  account: Account,
+  frame: Frame,
+  restore: Restore
+): Effect.Effect<ActiveRun, BindError> => {
+  const request = new Request(state, account, frame)
+  const { ticket } = request
+  if (ticket.state === "waiting") {
+    const refusal = waitRefusal(state, request)
+    if (refusal !== undefined) {
+      request.abandon()
+      state.counters.runsRefused += 1
+      return Effect.fail(refusal)
+    }
+    state.counters.runsWaited += 1
+    state.counters.waitingHighWater = Math.max(state.counters.waitingHighWater, state.admission.waitingCount)
+    state.departures.waitingSince(state.nowNanos())
+  }
+  return Effect.catchAllCause(
+    Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, restore)),
+    (cause) => {
+      request.abandon()
+      const failure = Cause.failureOption(cause)
+      if (Option.isSome(failure) && failure.value._tag === "AdmissionRefused") {
+        state.counters.runsRefused += 1
+      }
+      return Effect.failCause(cause)
+    }
+  )
+}
+
+/** Waits until the ticket's state has changed, or the deadline has passed. */
+const turn = (state: RunnerState, ticket: Ticket): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (ticket.state !== "waiting") {
+      return Effect.void
+    }
+    const woken = Effect.async<void>((resume) => {
+      // A scheduler may have let others in between: without a second look nobody would be left to wake this one.
+      if (ticket.state === "waiting") {
+        ticket.wake = () => resume(Effect.void)
+      } else {
+        resume(Effect.void)
+      }
+    })
+    const { admission } = state.settings
+    return admission._tag === "Wait" && admission.deadline !== undefined
+      ? Effect.asVoid(Effect.timeoutOption(woken, admission.deadline))
+      : woken
+  })
+
+/** Goes on after the ticket's state has changed. */
+const proceed = (
+  state: RunnerState,
+  request: Request,
+  restore: Restore
+): Effect.Effect<ActiveRun, BindError> => {
+  const { frame, ticket } = request
+  switch (ticket.state) {
+    case "admitted": {
+      const { slot } = ticket
+      assert(slot !== undefined, "who is admitted has a slot")
+      const refusal = goneRefusal(state, request) ?? checkAgain(state, frame)
+      return refusal === undefined ? Effect.sync(() => begin(state, frame, slot)) : Effect.fail(refusal)
+    }
+    case "growing":
+      return Effect.flatMap(Effect.exit(growTo(state, ticket.growToBytes)), (exit) => {
+        state.admission.endGrowth(ticket, Exit.isSuccess(exit))
+        return Exit.isFailure(exit) && ticket.state === "refused"
+          ? Effect.failCause(exit.cause)
+          : Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, restore))
+      })
+    case "waiting":
+      return Effect.fail(refused(state, request, "Deadline"))
+    default:
+      return Effect.fail(goneRefusal(state, request) ?? request.layoutRefusal ?? refused(state, request, "Draining"))
+  }
+}
+
+/** Why the runner is not what it was when the run began to wait, or `undefined`. */
+const goneRefusal = (
+  state: RunnerState,
+  request: Request
+): RunnerClosed | RunnerPoisoned | RunnerUnconfigured | AdmissionRefused | undefined => {
+  const refusal = state.planRefusal(`a run of ${request.name}`)
+  return refusal instanceof RunnerClosed ? refused(state, request, "Draining") : refusal
+}
+
+/** Why a run that would have to wait is refused, or `undefined`. */
+const waitRefusal = (state: RunnerState, request: Request): BindError | undefined => {
+  const { admission, settings } = state
+  const { account, ticket } = request
+  const prospect = admission.prospect(account, ticket.demand)
+  if (prospect === "quota") {
+    return refused(state, request, "Quota")
+  }
+  if (prospect === "reserved") {
+    return exhausted(state, request, "Reserved")
+  }
+  const policy = settings.admission
+  if (policy._tag === "Fail") {
+    return whyNotNow(state, request)
+  }
+  if (admission.waitsForItself(ticket)) {
+    return refused(state, request, "WaitsForItself")
+  }
+  const position = account.queue.length
+  if (position > policy.maxQueueCount) {
+    return refused(state, request, "QueueFull")
+  }
+  return policy._tag === "Shed" && state.departures.estimateNanos(position) > Duration.toMillis(policy.maxWait) * 1e6
+    ? refused(state, request, "Shed")
+    : undefined
+}
+
+/** What stands in the way of a run on a runner that lets nobody wait. */
+const whyNotNow = (state: RunnerState, request: Request): BindError => {
+  const full = fullRefusal(state, request.name)
+  if (full !== undefined) {
+    // It has counted itself.
+    state.counters.runsRefused -= 1
+    return full
+  }
+  switch (state.admission.obstacle(request.account, request.ticket.demand)) {
+    case "quota":
+      return refused(state, request, "Quota")
+    case "fragmented":
+      return exhausted(state, request, "Fragmented")
+    default:
+      return exhausted(state, request, "Exhausted")
+  }
+}
+
+const exhausted = (
+  state: RunnerState,
+  { name, ticket }: Request,
+  reason: "Exhausted" | "Fragmented" | "Reserved"
+): BudgetExhausted => {
+  const { space } = state.admission
+  const inUseBytes = space.inUseBytes
+  return new BudgetExhausted({
+    reason,
+    tensor: name,
+    requestedBytes: ticket.demand.totalBytes,
+    alignedBytes: ticket.demand.totalBytes,
+    inUseBytes,
+    largestFreeBytes: space.largestFreeBytes(),
+    maxBytes: state.configuration.maxBytes,
+    suggestedMaxBytes: state.configuration.maxBytes + ticket.demand.totalBytes,
+    suggestedChunks: "same",
+    largestHolders: state.activeRuns
+      .map((run) => ({ tensor: run.name, byteCount: run.slot.byteCount }))
+      .toSorted((left, right) => right.byteCount - left.byteCount)
+      .slice(0, 3)
+  })
+}
+
+const refused = (state: RunnerState, request: Request, reason: AdmissionRefused["reason"]): AdmissionRefused => {
+  const { admission } = state
+  const { account, ticket } = request
+  // It may stand in the queue itself.
+  const own = ticket.state === "waiting" ? 1 : 0
+  const queueCount = account.queue.length - own
+  return new AdmissionRefused({
+    reason,
+    callable: request.name,
+    budget: account.name,
+    requestedBytes: ticket.demand.totalBytes,
+    queueCount,
+    waitingBytes: admission.waitingBytes - own * ticket.demand.totalBytes,
+    freeBytes: admission.space.freeBytes(),
+    largestFreeBytes: admission.space.largestFreeBytes(),
+    maxBytes: quotaBytes(state, account),
+    retryAfterMillis: Math.ceil(state.departures.estimateNanos(queueCount + 1) / 1e6)
+  })
+}

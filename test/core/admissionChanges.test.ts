@@ -1,0 +1,315 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Account, Reservation } from "../../src/internal/core/account.ts"
+import { noChunk } from "../../src/internal/core/rangeAllocator.ts"
+import { chunksOf, demand, Scene } from "./admissionScene.ts"
+
+describe("a ticket that is withdrawn", () => {
+  it("lets those behind it go on when it was the head", () => {
+    const scene = new Scene(4, [100])
+    scene.run(60)
+    const large = scene.wait("large", 50)
+    scene.wait("b", 20)
+    scene.wait("c", 20)
+    scene.admission.withdraw(large)
+    assert.deepStrictEqual(scene.states(), { large: "withdrawn", b: "admitted", c: "admitted" })
+    assert.deepStrictEqual(scene.told, ["b", "c"], "who goes by himself is not told")
+    scene.end()
+  })
+
+  it("lets other accounts go on as well", () => {
+    const scene = new Scene(4, [100])
+    const other = scene.open("other", 100)
+    scene.run(60)
+    const large = scene.wait("large", 50)
+    scene.wait("other", 20, { account: other })
+    scene.admission.withdraw(large)
+    assert.deepStrictEqual(scene.told, ["other"])
+    scene.end()
+  })
+
+  it("leaves the others where they stand when it was not the head", () => {
+    const scene = new Scene(1, [100])
+    const active = scene.run(60)
+    scene.wait("a", 50)
+    const b = scene.wait("b", 20)
+    scene.wait("c", 20)
+    scene.admission.withdraw(b)
+    assert.deepStrictEqual([scene.admission.waitingCount, scene.admission.waitingBytes], [2, 70])
+    scene.release(active)
+    scene.end()
+    assert.deepStrictEqual(scene.told, ["a", "c"])
+  })
+
+  it("gives back the slot and the ranges that it was admitted with, and the next has them", () => {
+    const scene = new Scene(1, [100])
+    const small = scene.open("small", 50)
+    const admitted = scene.wait("admitted", 50, { account: small })
+    scene.wait("next", 100)
+    assert.deepStrictEqual(scene.told, ["admitted"])
+    scene.admission.withdraw(admitted)
+    assert.deepStrictEqual(scene.states(), { admitted: "withdrawn", next: "admitted" })
+    assert.deepStrictEqual([small.activeCount, small.inUseBytes], [0, 0])
+    scene.end()
+  })
+
+  it("lets the next one grow the buffer when it was growing it", () => {
+    const scene = new Scene(2, [100], { growthMaxBytes: 400 })
+    const growing = scene.wait("growing", 200)
+    scene.wait("next", 300)
+    scene.admission.withdraw(growing)
+    assert.deepStrictEqual(scene.states(), { growing: "withdrawn", next: "growing" })
+    assert.deepStrictEqual(scene.told, ["growing", "next"])
+    assert.throws(() => scene.admission.endGrowth(growing, true), /who was asked to/)
+    scene.admission.withdraw(scene.tickets.get("next")!)
+    scene.end()
+  })
+
+  it("changes nothing when it has lost its place already", () => {
+    const scene = new Scene(1, [100])
+    const active = scene.run(100)
+    const refused = scene.wait("refused", 10)
+    scene.admission.refuseWaiting()
+    scene.admission.withdraw(refused)
+    assert.strictEqual(refused.state, "refused")
+    const withdrawn = scene.wait("withdrawn", 10)
+    scene.admission.withdraw(withdrawn)
+    scene.admission.withdraw(withdrawn)
+    scene.admission.checkInvariants()
+    assert.strictEqual(scene.admission.waitingCount, 0)
+    scene.release(active)
+    assert.deepStrictEqual(scene.told, ["refused"])
+    scene.end()
+  })
+
+  it("changes nothing for those that wait while admission is paused", () => {
+    const scene = new Scene(1, [100])
+    scene.admission.pause()
+    const first = scene.wait("first", 10)
+    scene.wait("second", 10)
+    scene.admission.withdraw(first)
+    assert.deepStrictEqual(scene.states(), { first: "withdrawn", second: "waiting" })
+    scene.admission.resume({ measureAgain: false })
+    assert.deepStrictEqual(scene.told, ["second"])
+    scene.end()
+  })
+})
+
+describe("a pause", () => {
+  it("admits nobody, though nobody waits", () => {
+    const scene = new Scene(1, [100])
+    scene.admission.pause()
+    assert.strictEqual(scene.admission.admit(scene.root, demand(1), undefined), undefined)
+    scene.admission.resume({ measureAgain: false })
+    scene.run(1)
+    scene.end()
+  })
+
+  it("admits nobody, whatever ends, until it is over", () => {
+    const scene = new Scene(1, [100])
+    const active = scene.run(10)
+    scene.wait("a", 10)
+    scene.admission.pause()
+    scene.release(active)
+    assert.strictEqual(scene.admission.activeCount, 0)
+    assert.strictEqual(scene.admission.admit(scene.root, demand(1), undefined), undefined)
+    assert.deepStrictEqual(scene.told, [])
+    scene.admission.resume({ measureAgain: false })
+    assert.deepStrictEqual(scene.told, ["a"])
+    scene.end()
+  })
+
+  it("is followed by measuring again who waits, and by refusing who cannot run any more", () => {
+    const scene = new Scene(2, [100])
+    scene.admission.pause()
+    scene.wait("smaller", 60, { measure: () => demand(30, 20) })
+    const gone = scene.wait("gone", 60, { measure: () => undefined })
+    scene.wait("same", 60)
+    const seen: Array<number> = []
+    gone.wake = () => {
+      scene.told.push("gone")
+      seen.push(scene.admission.waitingCount, scene.admission.waitingBytes)
+    }
+    scene.admission.install(chunksOf([50, 60]), 0)
+    scene.admission.resume({ measureAgain: true })
+    scene.admission.checkInvariants()
+    assert.deepStrictEqual(scene.states(), { smaller: "admitted", gone: "refused", same: "waiting" })
+    assert.deepStrictEqual(scene.told, ["gone", "smaller"])
+    assert.deepStrictEqual(seen, [2, 110], "when it is told, everybody is measured")
+    assert.deepStrictEqual([scene.admission.waitingCount, scene.admission.waitingBytes], [1, 60])
+    scene.end()
+  })
+
+  it("leaves everybody's measure where the chunks have not changed", () => {
+    const scene = new Scene(1, [100])
+    scene.admission.pause()
+    scene.wait("a", 60, { measure: () => assert.fail("nobody measures") })
+    scene.admission.resume({ measureAgain: false })
+    assert.deepStrictEqual(scene.told, ["a"])
+    scene.end()
+  })
+})
+
+describe("who is sent away", () => {
+  it("is everybody who waits, told once, and nobody who is active", () => {
+    const scene = new Scene(1, [100])
+    scene.run(10)
+    scene.wait("a", 10)
+    scene.wait("b", 10, { account: scene.open("other", 100) })
+    scene.admission.refuseWaiting()
+    assert.deepStrictEqual(scene.told, ["a", "b"])
+    assert.deepStrictEqual(scene.states(), { a: "refused", b: "refused" })
+    assert.deepStrictEqual([scene.admission.waitingCount, scene.admission.waitingBytes], [0, 0])
+    assert.strictEqual(scene.admission.activeCount, 1)
+    scene.end()
+  })
+
+  it("is whoever waits in one account, and others go on who were held off", () => {
+    const scene = new Scene(4, [100])
+    const other = scene.open("other", 100)
+    scene.run(60)
+    scene.wait("large", 50, { account: other })
+    scene.wait("small", 10)
+    scene.admission.refuseWaiting(other)
+    assert.deepStrictEqual(scene.told, ["large", "small"])
+    assert.deepStrictEqual(scene.states(), { large: "refused", small: "admitted" })
+    scene.end()
+  })
+
+  it("is not the one for whom the buffer grows", () => {
+    const scene = new Scene(1, [], { growthMaxBytes: 100 })
+    const growing = scene.wait("growing", 50)
+    scene.wait("behind", 50)
+    scene.admission.refuseWaiting()
+    assert.deepStrictEqual(scene.states(), { growing: "growing", behind: "refused" })
+    scene.admission.install(chunksOf([50]), 100)
+    scene.admission.endGrowth(growing, true)
+    assert.deepStrictEqual(scene.told, ["growing", "behind", "growing"])
+    scene.end()
+  })
+})
+
+describe("accounts", () => {
+  it("open with their reservation carved, and not where there is no room for it", () => {
+    const scene = new Scene(2, [100])
+    scene.run(60)
+    const large = new Account("large", 100, new Reservation(50))
+    assert.isFalse(scene.admission.open(large))
+    assert.isFalse(scene.admission.accounts.has(large))
+    assert.strictEqual(large.reservation?.range.chunkIndex, noChunk)
+    assert.isTrue(scene.admission.open(new Account("small", 100, new Reservation(40))))
+    scene.end()
+  })
+
+  it("do not open on memory that somebody who waits was promised", () => {
+    const scene = new Scene(1, [100])
+    const active = scene.run(10)
+    scene.wait("all", 100)
+    const account = new Account("late", 100, new Reservation(1))
+    assert.isFalse(scene.admission.open(account))
+    assert.strictEqual(scene.admission.space.inUseBytes, 10)
+    scene.release(active)
+    assert.deepStrictEqual(scene.told, ["all"])
+    scene.end()
+  })
+
+  it("do not open with a reservation while the buffer grows, or above what it can grow to", () => {
+    const scene = new Scene(1, [], { growthMaxBytes: 100 })
+    assert.isFalse(scene.admission.open(new Account("large", 100, new Reservation(101))))
+    const growing = scene.wait("growing", 50)
+    assert.isFalse(scene.admission.open(new Account("late", 100, new Reservation(1))))
+    assert.isTrue(scene.admission.open(new Account("plain", 100)))
+    scene.admission.withdraw(growing)
+    assert.isTrue(scene.admission.open(new Account("reserving", 100, new Reservation(1))))
+  })
+
+  it("give back what they reserved when they close, to who waits for it", () => {
+    const scene = new Scene(2, [100])
+    const reserving = scene.open("reserving", 100, 50)
+    scene.run(50)
+    scene.wait("a", 50)
+    scene.admission.close(reserving)
+    assert.deepStrictEqual(scene.told, ["a"])
+    assert.isFalse(scene.admission.accounts.has(reserving))
+    scene.end()
+  })
+
+  it("refuse who waits when they close, begin no more, and keep what they reserved until their last run has ended", () => {
+    const scene = new Scene(2, [100])
+    const account = scene.open("account", 20, 20)
+    const active = scene.run(20, account)
+    const waiting = scene.wait("a", 20, { account })
+    scene.admission.close(account)
+    assert.strictEqual(waiting.state, "refused")
+    assert.deepStrictEqual(scene.told, ["a"])
+    assert.strictEqual(scene.admission.admit(account, demand(1), undefined), undefined)
+    assert.strictEqual(scene.wait("b", 1, { account }).state, "refused")
+    assert.strictEqual(scene.admission.space.inUseBytes, 20)
+    scene.wait("large", 100)
+    scene.release(active)
+    assert.deepStrictEqual(scene.told, ["a", "large"])
+    scene.end()
+    assert.strictEqual(scene.admission.space.inUseBytes, 0)
+    assert.isFalse(scene.admission.accounts.has(account))
+  })
+
+  it("are told when nobody is admitted any more", () => {
+    const scene = new Scene(1, [100])
+    const active = scene.run(10)
+    const waiting = scene.wait("a", 10)
+    scene.admission.stop()
+    assert.strictEqual(waiting.state, "refused")
+    scene.release(active)
+    assert.strictEqual(scene.admission.admit(scene.root, demand(1), undefined), undefined)
+    assert.strictEqual(scene.wait("b", 1).state, "refused")
+    scene.end()
+  })
+
+  it("leave no gap between reservations once nobody is active", () => {
+    const scene = new Scene(2, [100])
+    const [upper, lower] = [scene.open("upper", 100, 30), scene.open("lower", 100, 30)]
+    const active = scene.run(1, lower)
+    scene.admission.close(upper)
+    assert.strictEqual(lower.reservation?.range.startBytes, 40, "nothing moves under a run")
+    assert.strictEqual(scene.admission.prospect(scene.root, demand(70)), "fits")
+    scene.wait("large", 70)
+    scene.release(active)
+    assert.strictEqual(lower.reservation?.range.startBytes, 70)
+    assert.deepStrictEqual(scene.told, ["large"])
+    scene.end()
+  })
+
+  it("stay within their quota, and count how far they went", () => {
+    const scene = new Scene(4, [100])
+    const account = scene.open("account", 50)
+    const slots = [scene.run(20, account), scene.run(30, account)]
+    assert.strictEqual(scene.admission.admit(account, demand(1), undefined), undefined)
+    scene.release(...slots)
+    scene.run(10, account)
+    assert.deepStrictEqual([account.inUseBytes, account.highWaterBytes, account.activeCount], [10, 50, 1])
+    scene.end()
+  })
+})
+
+describe("chunks that are installed", () => {
+  it("have all reservations carved out of them again", () => {
+    const scene = new Scene(1, [100], { alignmentBytes: 8 })
+    const account = scene.open("account", 100, 30)
+    scene.release(scene.run(30, account))
+    assert.isTrue(scene.admission.fitsReservations([40], 8))
+    assert.isFalse(scene.admission.fitsReservations([29], 8))
+    scene.admission.install(chunksOf([50, 45], 8), 0)
+    assert.deepStrictEqual(account.reservation?.range, { chunkIndex: 1, startBytes: 8, byteCount: 30 })
+    assert.strictEqual(account.reservation?.space.baseAddresses[0], 8192 + 8)
+    scene.run(30, account)
+    scene.end()
+    scene.admission.install(chunksOf([]), 0)
+    assert.strictEqual(account.reservation?.range.chunkIndex, noChunk)
+    assert.throws(() => scene.admission.install(chunksOf([29]), 0), /reservations fit/)
+  })
+
+  it("are not exchanged under a run", () => {
+    const scene = new Scene(1, [100])
+    scene.run(1)
+    assert.throws(() => scene.admission.install(chunksOf([100]), 0), /between runs/)
+  })
+})
