@@ -57,8 +57,8 @@ it.live("measures every contender of a size, and counts its calls and mallocs wh
       }
       assert.strictEqual(caseOf(report, "c_retained").ratioToCRetained, 1)
       assert.deepStrictEqual(Object.keys(report.units), [...unitNames])
-      assert.deepStrictEqual(report.extra, { bus: null, eventLoop: null, qwen3: null })
-      assert.deepStrictEqual(report.leftOut, [`bus, eventLoop and qwen3: only "${only}" was asked for`])
+      assert.deepStrictEqual(report.extra, { bus: null, slots: null, eventLoop: null, qwen3: null })
+      assert.deepStrictEqual(report.leftOut, [`bus, slots, eventLoop and qwen3: only "${only}" was asked for`])
       assert.deepStrictEqual(JSON.parse(JSON.stringify(report)), report)
     }
   }))
@@ -69,7 +69,11 @@ it.live("measures the bus in transfers and virtual time, the event loop, and the
       progress: () => {},
       measured: () => {}
     })
-    const { bus, eventLoop, qwen3 } = report.extra
+    const { bus, eventLoop, qwen3, slots } = report.extra
+    assert.isNotNull(slots)
+    // The schedule alone: with one slot copy in, kernel and copy out one after the other; with two the kernels back to back.
+    assert.closeTo(slots.virtual.oneSlot, 1e6 / (4 * slots.copyMicros), 1)
+    assert.isAtLeast(slots.virtual.timesFaster, 1.5)
     assert.deepStrictEqual(bus, {
       tensors: 20,
       byteCount: 4096,

@@ -4,6 +4,7 @@ import { allSizes, fits, type Measured, measureSize, nameOf, type Size } from ".
 import { measureBus } from "./extra/bus.ts"
 import { measureEventLoop } from "./extra/eventLoop.ts"
 import { measureQwen3, missing as missingForQwen3 } from "./extra/qwen3.ts"
+import { measureSlots } from "./extra/slots.ts"
 import { describeMachine } from "./machine.ts"
 import type { Effort } from "./measure.ts"
 import type { Options } from "./options.ts"
@@ -61,11 +62,13 @@ const measureExtra = (
 ): Effect.Effect<Report["extra"], unknown> =>
   Effect.gen(function*() {
     if (only !== undefined) {
-      leftOut.push(`bus, eventLoop and qwen3: only "${only}" was asked for`)
-      return { bus: null, eventLoop: null, qwen3: null }
+      leftOut.push(`bus, slots, eventLoop and qwen3: only "${only}" was asked for`)
+      return { bus: null, slots: null, eventLoop: null, qwen3: null }
     }
     progress("a device at the end of a bus")
     const bus = yield* measureBus
+    progress("two slots on a device at the end of a bus")
+    const slots = yield* measureSlots(quick ? { virtual: 20, real: 20 } : { virtual: 200, real: 200 })
     progress("the event loop")
     const eventLoop = yield* measureEventLoop(
       quick ? { kernelMillis: 20, kernels: 2 } : { kernelMillis: 200, kernels: 10 }
@@ -73,8 +76,8 @@ const measureExtra = (
     const lacking = missingForQwen3()
     if (lacking !== undefined) {
       leftOut.push(`qwen3: ${lacking} is not there`)
-      return { bus, eventLoop, qwen3: null }
+      return { bus, slots, eventLoop, qwen3: null }
     }
     progress("a decode step of Qwen3")
-    return { bus, eventLoop, qwen3: yield* measureQwen3(quick ? 20 : 500) }
+    return { bus, slots, eventLoop, qwen3: yield* measureQwen3(quick ? 20 : 500) }
   })

@@ -69,6 +69,23 @@ export interface BusReport {
   readonly timesFaster: number
 }
 
+/** Steps in a second with one slot and with two. */
+export interface SlotsComparison {
+  readonly oneSlot: number
+  readonly twoSlots: number
+  readonly timesFaster: number
+}
+
+export interface SlotsReport {
+  readonly tensors: number
+  readonly byteCount: number
+  /** The virtual device's costs: copies in one direction, and the kernel. */
+  readonly copyMicros: number
+  readonly kernelMicros: number
+  readonly virtual: SlotsComparison
+  readonly real: SlotsComparison
+}
+
 export interface DelayReport {
   readonly p50Millis: number
   readonly p99Millis: number
@@ -99,6 +116,7 @@ export interface Report {
   readonly cases: ReadonlyArray<Case>
   readonly extra: {
     readonly bus: BusReport | null
+    readonly slots: SlotsReport | null
     readonly eventLoop: EventLoopReport | null
     readonly qwen3: Qwen3Report | null
   }

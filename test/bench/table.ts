@@ -1,5 +1,14 @@
 /** The report for people. */
-import type { BusReport, Case, DelayReport, EventLoopReport, Qwen3Report, Report, Timing } from "./report.ts"
+import type {
+  BusReport,
+  Case,
+  DelayReport,
+  EventLoopReport,
+  Qwen3Report,
+  Report,
+  SlotsReport,
+  Timing
+} from "./report.ts"
 import { recordedContext } from "./targets.ts"
 
 const micros = (nanos: number): string => nanos < 100_000 ? (nanos / 1000).toFixed(2) : (nanos / 1000).toFixed(0)
@@ -52,6 +61,20 @@ const unitRow = ([name, timing]: readonly [string, Timing]): string =>
 const delay = ({ maxMillis, p50Millis, p99Millis }: DelayReport): string =>
   `p50 ${p50Millis.toFixed(1)} ms, p99 ${p99Millis.toFixed(1)} ms, longest ${maxMillis.toFixed(1)} ms`
 
+const slotsLines = (slots: SlotsReport): ReadonlyArray<string> => [
+  `a second slot, a kernel as long as its copies: ${
+    slots.kernelMicros.toFixed(0)
+  } us in virtual time, and some ms in real`,
+  ...(["virtual", "real"] as const).map((clock) => {
+    const { oneSlot, timesFaster, twoSlots } = slots[clock]
+    return `  ${clock.padEnd(9)}  ${oneSlot.toFixed(0)} steps a second with one slot, ${
+      twoSlots.toFixed(0)
+    } with two: ` +
+      `${timesFaster.toFixed(2)} times`
+  }),
+  ""
+]
+
 const busLines = (bus: BusReport): ReadonlyArray<string> => [
   `a device at the end of a bus, virtual time, ${bus.tensors} inputs of ${bytes(bus.byteCount)}, ` +
   `${bus.nanosPerTransfer / 1000} us a transfer`,
@@ -84,6 +107,7 @@ export const summary = ({ extra, leftOut, machine, targets, units }: Omit<Report
     ...Object.entries(units).map(unitRow),
     "",
     ...(extra.bus === null ? [] : busLines(extra.bus)),
+    ...(extra.slots === null ? [] : slotsLines(extra.slots)),
     ...(extra.eventLoop === null ? [] : eventLoopLines(extra.eventLoop)),
     ...(extra.qwen3 === null ? [] : qwen3Lines(extra.qwen3)),
     "targets",

@@ -60,6 +60,9 @@ export const targetsOf = (report: Omit<Report, "targets">): ReadonlyArray<Target
     ...growth("run"),
     ...steadyState(cases),
     ...(extra.bus === null ? [] : [least("bus: coalesced to apart, times faster", extra.bus.timesFaster, 5)]),
+    ...(extra.slots === null
+      ? []
+      : [least("slots: two to one, virtual time, times faster", extra.slots.virtual.timesFaster, 1.5)]),
     ...(extra.qwen3 === null ? [] : [most("qwen3: overhead, share of the run", extra.qwen3.overheadShare, 0.01)])
   ].filter(({ value }) => !Number.isNaN(value))
 }
