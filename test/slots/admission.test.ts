@@ -204,6 +204,24 @@ onEveryForm("admission", (form) => {
       yield* assertUsable
     }).pipe(Effect.provide(runnerOf(form, { admission: wait }))))
 
+  it.scoped("a run that comes between the old and the new chunks waits for them, or is told that it will never fit", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* runner.load(copy)
+      // Old and new do not fit together, so for a moment there are none.
+      const configured = yield* Effect.fork(runner.configure({ maxBytes: "48 KiB", alignmentBytes: 256 }))
+      const args = bytes(512)
+      const runs = yield* Effect.fork(runner.run(copy, args))
+      const never = yield* Effect.fork(Effect.exit(runner.run(copy, bytes(65_536))))
+      yield* Fiber.join(configured)
+      yield* Fiber.join(runs)
+      assert.isTrue(isCopied(args))
+      const exit = yield* Fiber.join(never)
+      assert.isTrue(Exit.isFailure(exit) && exit.cause._tag === "Fail" && exit.cause.error._tag === "BudgetExhausted")
+      assert.deepInclude((yield* runner.stats).runs, { active: 0, waiting: 0, waitingBytes: 0 })
+      yield* assertUsable
+    }).pipe(Effect.provide(runnerOf(form, { slots: 2, admission: wait }))))
+
   it.scoped("runs wait while the buffer is configured, and are laid out anew", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner

@@ -17,7 +17,7 @@ import {
 import type { BindError } from "../../Run.ts"
 import { assert } from "../assert.ts"
 import type { Account } from "../core/account.ts"
-import type { Ticket } from "../core/ticket.ts"
+import type { Demand, Ticket } from "../core/ticket.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import { begin, checkAgain, currentHolder, dropFrame, findTables, fullRefusal } from "./beginRun.ts"
 import { quotaBytes } from "./budgets.ts"
@@ -36,7 +36,7 @@ class Request {
   readonly frame: Frame
   readonly ticket: Ticket
   /** Why it cannot run with the chunks as they became while it waited. */
-  layoutRefusal: LayoutRefusal | undefined
+  changeRefusal: LayoutRefusal | AdmissionRefused | undefined
 
   constructor(state: RunnerState, account: Account, frame: Frame) {
     this.state = state
@@ -48,8 +48,8 @@ class Request {
       holder: currentHolder(state),
       wake: () => undefined,
       measure: () => {
-        this.layoutRefusal = findTables(state, frame)
-        return this.layoutRefusal === undefined ? frame.tables.layout.demand : undefined
+        this.changeRefusal = findTables(state, frame) ?? aloneRefusal(state, this, frame.tables.layout.demand)
+        return this.changeRefusal === undefined ? frame.tables.layout.demand : undefined
       }
     })
   }
@@ -148,7 +148,7 @@ const proceed = (
     case "waiting":
       return Effect.fail(refused(state, request, "Deadline"))
     default:
-      return Effect.fail(goneRefusal(state, request) ?? request.layoutRefusal ?? refused(state, request, "Draining"))
+      return Effect.fail(goneRefusal(state, request) ?? request.changeRefusal ?? refused(state, request, "Draining"))
   }
 }
 
@@ -165,12 +165,11 @@ const goneRefusal = (
 const waitRefusal = (state: RunnerState, request: Request): BindError | undefined => {
   const { admission, settings } = state
   const { account, ticket } = request
-  const prospect = admission.prospect(account, ticket.demand)
-  if (prospect === "quota") {
-    return refused(state, request, "Quota")
-  }
-  if (prospect === "reserved") {
-    return exhausted(state, request, "Reserved")
+  // Between the old and the new chunks nobody can say; who waits is asked again when they are there.
+  const hasChunks = state.lifecycle._tag !== "Configuring" || admission.space.chunkCount > 0
+  const alone = hasChunks ? aloneRefusal(state, request, ticket.demand) : undefined
+  if (alone !== undefined) {
+    return alone
   }
   const policy = settings.admission
   if (policy._tag === "Fail") {
@@ -186,6 +185,22 @@ const waitRefusal = (state: RunnerState, request: Request): BindError | undefine
   return policy._tag === "Shed" && state.departures.estimateNanos(position) > Duration.toMillis(policy.maxWait) * 1e6
     ? refused(state, request, "Shed")
     : undefined
+}
+
+/** Why a run would be refused even if it were alone, or `undefined`. */
+const aloneRefusal = (
+  state: RunnerState,
+  request: Request,
+  demand: Demand
+): AdmissionRefused | BudgetExhausted | undefined => {
+  switch (state.admission.prospect(request.account, demand)) {
+    case "quota":
+      return refused(state, request, "Quota", demand)
+    case "reserved":
+      return exhausted(state, request, "Reserved", demand)
+    default:
+      return undefined
+  }
 }
 
 /** What stands in the way of a run on a runner that lets nobody wait. */
@@ -209,19 +224,20 @@ const whyNotNow = (state: RunnerState, request: Request): BindError => {
 const exhausted = (
   state: RunnerState,
   { name, ticket }: Request,
-  reason: "Exhausted" | "Fragmented" | "Reserved"
+  reason: "Exhausted" | "Fragmented" | "Reserved",
+  demand: Demand = ticket.demand
 ): BudgetExhausted => {
   const { space } = state.admission
   const inUseBytes = space.inUseBytes
   return new BudgetExhausted({
     reason,
     tensor: name,
-    requestedBytes: ticket.demand.totalBytes,
-    alignedBytes: ticket.demand.totalBytes,
+    requestedBytes: demand.totalBytes,
+    alignedBytes: demand.totalBytes,
     inUseBytes,
     largestFreeBytes: space.largestFreeBytes(),
     maxBytes: state.configuration.maxBytes,
-    suggestedMaxBytes: state.configuration.maxBytes + ticket.demand.totalBytes,
+    suggestedMaxBytes: state.configuration.maxBytes + demand.totalBytes,
     suggestedChunks: "same",
     largestHolders: state.activeRuns
       .map((run) => ({ tensor: run.name, byteCount: run.slot.byteCount }))
@@ -230,7 +246,12 @@ const exhausted = (
   })
 }
 
-const refused = (state: RunnerState, request: Request, reason: AdmissionRefused["reason"]): AdmissionRefused => {
+const refused = (
+  state: RunnerState,
+  request: Request,
+  reason: AdmissionRefused["reason"],
+  demand: Demand = request.ticket.demand
+): AdmissionRefused => {
   const { admission } = state
   const { account, ticket } = request
   // It may stand in the queue itself.
@@ -240,7 +261,7 @@ const refused = (state: RunnerState, request: Request, reason: AdmissionRefused[
     reason,
     callable: request.name,
     budget: account.name,
-    requestedBytes: ticket.demand.totalBytes,
+    requestedBytes: demand.totalBytes,
     queueCount,
     waitingBytes: admission.waitingBytes - own * ticket.demand.totalBytes,
     freeBytes: admission.space.freeBytes(),

@@ -236,12 +236,13 @@ export class RunnerState {
     }
     this.configuration = configuration
     this.rules = this.#rulesOf(configuration)
-    // Where chunks are missing for a moment nobody plans; where they grow, plans reckon with what there can be.
+    // Where chunks are missing for a moment, runs that wait for them are planned with what there was, and again when they
+    // are there. Where chunks grow, plans reckon with what there can be.
     this.capacityBytes = growthMaxBytes > 0
       ? [growthMaxBytes]
       : chunks.length === chunkBytes.length
       ? space.usableBytes()
-      : []
+      : chunkBytes
   }
 
   /** Why the runner cannot be used now, or `undefined`. */
