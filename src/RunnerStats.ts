@@ -54,7 +54,7 @@ export interface RunnerStats {
     readonly failed: number
     /** Runs refused because there was no slot, no memory or no place in a queue for them. */
     readonly refused: number
-    /** Runs that are bound now. */
+    /** Runs that hold a slot: they are bound, or about to be. */
     readonly active: number
     /** Runs that had to wait for their turn, whatever came of it. */
     readonly waited: number

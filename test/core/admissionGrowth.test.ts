@@ -56,6 +56,46 @@ describe("a buffer that grows", () => {
     })
   }
 
+  it("measures the one it has grown for when it has grown, and nobody before", () => {
+    const scene = new Scene(2, [], { growthMaxBytes: 400 })
+    const measured: Array<string> = []
+    const measure = () => {
+      measured.push("head")
+      return demand(150)
+    }
+    const head = scene.wait("head", 200, { measure })
+    scene.admission.pause()
+    scene.admission.install(chunksOf([200]), 400)
+    scene.admission.resume({ measureAgain: true })
+    assert.deepStrictEqual(measured, [])
+    scene.admission.endGrowth(head, true)
+    assert.deepStrictEqual(measured, ["head"])
+    assert.strictEqual(head.slot?.byteCount, 150)
+    scene.end()
+  })
+
+  it("refuses the one it has grown for where its run cannot be laid out any more", () => {
+    const scene = new Scene(2, [], { growthMaxBytes: 400 })
+    const head = scene.wait("head", 200, { measure: () => undefined })
+    const next = scene.wait("next", 10)
+    scene.admission.install(chunksOf([200]), 400)
+    scene.admission.endGrowth(head, true)
+    assert.deepStrictEqual([head.state, next.state], ["refused", "admitted"])
+    assert.strictEqual(scene.admission.waitingBytes, 0)
+    scene.end()
+  })
+
+  it("does not grow for those who wait for a slot", () => {
+    const scene = new Scene(2, [100], { growthMaxBytes: 400 })
+    const [first, second] = [scene.run(40), scene.run(40)]
+    const [third, fourth] = [scene.wait("third", 50), scene.wait("fourth", 60)]
+    scene.release(first)
+    assert.strictEqual(third.state, "waiting", "there is no memory beside the second")
+    scene.release(second)
+    assert.deepStrictEqual([third.state, fourth.state], ["admitted", "waiting"])
+    scene.end()
+  })
+
   it("waits for active runs to end, and holds later runs off meanwhile", () => {
     const scene = new Scene(4, [100], { growthMaxBytes: 400 })
     const active = scene.run(10)

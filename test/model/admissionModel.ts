@@ -152,7 +152,8 @@ export class AdmissionModel {
     this.isPaused = false
     if (measureAgain) {
       this.wantedBytes = 0
-      const measured = this.waiting.map((ticket) => ({ ticket, want: ticket.measure() }))
+      const measured = this.waiting.filter(({ state }) => state === "waiting")
+        .map((ticket) => ({ ticket, want: ticket.measure() }))
       for (const { ticket, want } of measured) {
         if (want === undefined) {
           this.leave(ticket, "refused")
@@ -186,7 +187,7 @@ export class AdmissionModel {
   enqueue(ticket: ModelTicket): void {
     this.waiting.push(ticket)
     this.goOn()
-    if (ticket.state === "waiting") {
+    if (ticket.state === "waiting" && this.runs.length + this.waiting.length <= this.slotCount) {
       const bytes = sum(this.taken().map(({ byteCount }) => byteCount)) + this.waitingBytes
       this.wantedBytes = Math.max(this.wantedBytes, Math.min(bytes, this.growthMaxBytes))
     }
@@ -209,7 +210,9 @@ export class AdmissionModel {
   endGrowth(ticket: ModelTicket, hasGrown: boolean): void {
     ticket.state = "waiting"
     this.wantedBytes = 0
-    if (!hasGrown && this.growth(ticket.account, ticket.want) > 0) {
+    const want = ticket.measure()
+    ticket.want = want ?? ticket.want
+    if (want === undefined || (!hasGrown && this.growth(ticket.account, want) > 0)) {
       this.leave(ticket, "refused")
       this.tell([ticket])
     }
@@ -238,6 +241,9 @@ export class AdmissionModel {
   prospect(account: ModelAccount, want: Want): string {
     if (want.totalBytes > account.maxBytes) {
       return "quota"
+    }
+    if (this.isPaused && this.space.chunks.length === 0 && this.growthMaxBytes === 0) {
+      return "fits"
     }
     const own = { chunks: [{ base: 0, capacity: account.reservedBytes }], alignment: this.space.alignment }
     return this.sharesAlone(want) || placeParts(own, [], want.parts) !== undefined

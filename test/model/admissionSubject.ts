@@ -226,8 +226,8 @@ export class AdmissionSubject {
     })
     const totalBytes = sum(parts)
     if (ranges.length > 0 && totalBytes > 0) {
-      // Padding is another with other chunks, so that who waits has to be measured again.
-      ranges[0]! += space.chunks.length
+      // Padding is another with other chunks, so that who waits has to be measured again; not where they grow.
+      ranges[0]! += growthMaxBytes > 0 ? 1 : space.chunks.length
     }
     return { parts: ranges, totalBytes: ranges.length > 0 ? sum(ranges) : totalBytes }
   }

@@ -74,7 +74,8 @@ const play = (scene: Scene): "ran" | "refused" => {
   }
   same(expected?.refused, undefined, "what has no room is refused")
   const tables = new RunTables(layout, bindings)
-  tables.place(slotFor(layout, baseAddresses, context), stagingAddress)
+  const slot = slotFor(layout, baseAddresses, context)
+  tables.place(slot, stagingAddress)
   const addresses = addressesOf(scene, tables, memory, baseAddresses)
   same(tables.bindViews(bindings), undefined)
   move(memory, tables.stage)
@@ -90,7 +91,7 @@ const play = (scene: Scene): "ran" | "refused" => {
   checkViews(placed)
   const logical = (direction: (tensor: Tensor) => boolean): number =>
     scene.tensors.filter(direction).reduce((sum, { byteCount }) => sum + byteCount, 0)
-  const described = tables.describe()
+  const described = tables.describe(slot)
   if (scene.coalesceMaxBytes === 0) {
     same(described.hostToDeviceBytes, logical(isIn), "exactly the logical bytes go to the device")
     same(described.deviceToHostBytes, logical(isOut), "exactly the logical bytes come back")

@@ -29,6 +29,20 @@ onEveryForm("child budgets", (form) => {
       yield* runner.run(copy, bytes(8192))
     }).pipe(Effect.provide(runnerOf(form, { slots: 4 }))))
 
+  it.scoped("refuse what is above their quota, also where the buffer would grow for it", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      const tenant = yield* runner.budget("tenant-a", { maxBytes: "4 KiB" })
+      const never = yield* refused(tenant.run(copy, bytes(8192)))
+      assert.deepInclude(never, { reason: "Quota", requestedBytes: 8192 })
+      const { runs, temporaryBuffer } = yield* runner.stats
+      assert.deepInclude(temporaryBuffer, { growths: 0, retainedBytes: 0 })
+      assert.deepInclude(runs, { refused: 1, waiting: 0 })
+      yield* tenant.run(copy, bytes(4096))
+    }).pipe(
+      Effect.provide(runnerOf(form, { temporaryBuffer: { maxBytes: "64 KiB", growth: "highWater" }, admission: wait }))
+    ))
+
   it.scoped("wait for their own quota without holding others off", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner

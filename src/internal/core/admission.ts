@@ -116,7 +116,6 @@ export class Admission {
     account.isClosed = true
     this.refuseWaiting(account)
     this.#leaveIfClosed(account)
-    this.#gather()
     this.#pump()
   }
 
@@ -132,13 +131,10 @@ export class Admission {
     if (options.measureAgain) {
       this.#wantedBytes = 0
       for (const ticket of this.#waiting()) {
-        const demand = ticket.measure()
-        if (demand === undefined) {
+        // The one for which the buffer grows is measured when it has grown.
+        if (ticket !== this.#growing && !this.#measure(ticket)) {
           this.#leave(ticket, "refused")
           refused.push(ticket)
-        } else {
-          this.waitingBytes += demand.totalBytes - ticket.demand.totalBytes
-          ticket.demand = demand
         }
       }
     }
@@ -174,7 +170,8 @@ export class Admission {
     this.waitingCount += 1
     this.waitingBytes += ticket.demand.totalBytes
     this.#pump()
-    if (ticket.state === "waiting") {
+    // Who waits for a slot, or behind somebody who does, would wait with more memory too.
+    if (ticket.state === "waiting" && this.waitingCount <= this.#free.length) {
       this.#want(this.space.inUseBytes + this.waitingBytes)
     }
     return ticket
@@ -214,16 +211,16 @@ export class Admission {
   }
 
   /**
-   * The buffer has grown for a ticket, or could not. Then nobody wishes for more than there is, and the ticket is refused,
-   * and woken as everybody who is, if it cannot do with what there is.
+   * The buffer has grown for a ticket, or could not, and the ticket is measured by what there is now. Nobody wishes for more
+   * than that any longer, and the ticket is refused, and woken as everybody who is, if it cannot do with it.
    */
   endGrowth(ticket: Ticket, hasGrown: boolean): void {
     assert(this.#growing === ticket, "who grows the buffer is the one who was asked to")
     this.#growing = undefined
     this.#wantedBytes = 0
     ticket.state = "waiting"
-    const isClosed = this.#stopped || ticket.account.isClosed
-    if (isClosed || (!hasGrown && this.#growth(ticket.account, ticket.demand) > 0)) {
+    const isRefused = this.#stopped || ticket.account.isClosed || !this.#measure(ticket)
+    if (isRefused || (!hasGrown && this.#growth(ticket.account, ticket.demand) > 0)) {
       this.#leave(ticket, "refused")
       ticket.wake()
     }
@@ -266,6 +263,10 @@ export class Admission {
     if (demand.totalBytes > account.maxBytes) {
       return "quota"
     }
+    if (this.#paused && this.space.chunkCount === 0 && this.#growthMaxBytes === 0) {
+      // Between the old and the new chunks nobody can say; who waits is measured again when they are there.
+      return "fits"
+    }
     const { reservation } = account
     const own = new RangeAllocator([0], [reservation?.byteCount ?? 0], this.space.alignmentBytes)
     return fits(this.#alone(), demand.rangeBytes) || fits(own, demand.rangeBytes) ? "fits" : "reserved"
@@ -307,6 +308,16 @@ export class Admission {
     assert(waitingCount === this.waitingCount && waitingBytes === this.waitingBytes, "who waits is counted")
   }
 
+  /** Measures a ticket by the chunks of now. False where its run cannot be laid out in them. */
+  #measure(ticket: Ticket): boolean {
+    const demand = ticket.measure()
+    if (demand !== undefined) {
+      this.waitingBytes += demand.totalBytes - ticket.demand.totalBytes
+      ticket.demand = demand
+    }
+    return demand !== undefined
+  }
+
   /** Moves reservations together when nobody is active. */
   #gather(): void {
     if (this.#isScattered && this.activeCount === 0) {
@@ -321,6 +332,7 @@ export class Admission {
     if (account.isClosed && isIdle && this.accounts.has(account)) {
       this.#remove(account)
       this.#isScattered = true
+      this.#gather()
     }
   }
 

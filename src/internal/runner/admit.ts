@@ -35,8 +35,10 @@ class Request {
   readonly account: Account
   readonly frame: Frame
   readonly ticket: Ticket
+  /** Whether its run has begun: from then on the run itself gives everything back. */
+  hasBegun = false
   /** Why it cannot run with the chunks as they became while it waited. */
-  changeRefusal: LayoutRefusal | AdmissionRefused | undefined
+  changeRefusal: LayoutRefusal | ReturnType<typeof goneRefusal> | undefined
 
   constructor(state: RunnerState, account: Account, frame: Frame) {
     this.state = state
@@ -48,7 +50,8 @@ class Request {
       holder: currentHolder(state),
       wake: () => undefined,
       measure: () => {
-        this.changeRefusal = findTables(state, frame) ?? aloneRefusal(state, this, frame.tables.layout.demand)
+        this.changeRefusal = goneRefusal(state, this) ?? findTables(state, frame) ??
+          aloneRefusal(state, this, frame.tables.layout.demand)
         return this.changeRefusal === undefined ? frame.tables.layout.demand : undefined
       }
     })
@@ -58,8 +61,20 @@ class Request {
     return this.frame.prepared.name
   }
 
+  /** Begins its run in the slot that it was admitted to. */
+  begin(): ActiveRun {
+    const { slot } = this.ticket
+    assert(slot !== undefined, "who is admitted has a slot")
+    const run = begin(this.state, this.frame, slot)
+    this.hasBegun = true
+    return run
+  }
+
   /** Gives everything back. */
   abandon(): void {
+    if (this.hasBegun) {
+      return
+    }
     this.state.admission.withdraw(this.ticket)
     dropFrame(this.state, this.frame)
     // It may have been the last that the closing of the runner waits for.
@@ -69,30 +84,34 @@ class Request {
 
 /**
  * Begins a run that was not admitted at once, in an uninterruptible region of the caller's; only the wait for its turn is
- * interruptible, as far as the user's own region is. Whatever fails before it succeeds, nothing is held, and the frame is
- * given back.
+ * interruptible, as far as the user's own region is. What follows the beginning begins in the same step. Whatever fails
+ * before it, nothing is held, and the frame is given back.
  */
 export const admitLater = (
   state: RunnerState,
-  account: Account,
-  frame: Frame,
-  restore: Restore
+  { account, begun, frame, restore }: {
+    readonly account: Account
+    readonly frame: Frame
+    readonly restore: Restore
+    readonly begun: (run: ActiveRun) => Effect.Effect<ActiveRun, BindError>
+  }
 ): Effect.Effect<ActiveRun, BindError> => {
   const request = new Request(state, account, frame)
   const { ticket } = request
+  const refusal = placeRefusal(state, request)
+  if (refusal !== undefined) {
+    request.abandon()
+    state.counters.runsRefused += 1
+    return Effect.fail(refusal)
+  }
   if (ticket.state === "waiting") {
-    const refusal = waitRefusal(state, request)
-    if (refusal !== undefined) {
-      request.abandon()
-      state.counters.runsRefused += 1
-      return Effect.fail(refusal)
-    }
     state.counters.runsWaited += 1
-    state.counters.waitingHighWater = Math.max(state.counters.waitingHighWater, state.admission.waitingCount)
     state.departures.waitingSince(state.nowNanos())
   }
+  // The one for which the buffer grows stands in its queue as well.
+  state.counters.waitingHighWater = Math.max(state.counters.waitingHighWater, state.admission.waitingCount)
   return Effect.catchAllCause(
-    Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, restore)),
+    Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, { begun, restore })),
     (cause) => {
       request.abandon()
       const failure = Cause.failureOption(cause)
@@ -128,22 +147,24 @@ const turn = (state: RunnerState, ticket: Ticket): Effect.Effect<void> =>
 const proceed = (
   state: RunnerState,
   request: Request,
-  restore: Restore
+  options: {
+    readonly restore: Restore
+    readonly begun: (run: ActiveRun) => Effect.Effect<ActiveRun, BindError>
+  }
 ): Effect.Effect<ActiveRun, BindError> => {
   const { frame, ticket } = request
   switch (ticket.state) {
     case "admitted": {
-      const { slot } = ticket
-      assert(slot !== undefined, "who is admitted has a slot")
       const refusal = goneRefusal(state, request) ?? checkAgain(state, frame)
-      return refusal === undefined ? Effect.sync(() => begin(state, frame, slot)) : Effect.fail(refusal)
+      // All in one step: what was checked may be gone after another.
+      return refusal === undefined ? options.begun(request.begin()) : Effect.fail(refusal)
     }
     case "growing":
       return Effect.flatMap(Effect.exit(growTo(state, ticket.growToBytes)), (exit) => {
         state.admission.endGrowth(ticket, Exit.isSuccess(exit))
         return Exit.isFailure(exit) && ticket.state === "refused"
           ? Effect.failCause(exit.cause)
-          : Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, restore))
+          : Effect.flatMap(options.restore(turn(state, ticket)), () => proceed(state, request, options))
       })
     case "waiting":
       return Effect.fail(refused(state, request, "Deadline"))
@@ -161,16 +182,23 @@ const goneRefusal = (
   return refusal instanceof RunnerClosed ? refused(state, request, "Draining") : refusal
 }
 
+/** Why a run does not keep its place in a queue, or `undefined`. */
+const placeRefusal = (state: RunnerState, request: Request): BindError | undefined => {
+  const { ticket } = request
+  switch (ticket.state) {
+    case "waiting":
+      return aloneRefusal(state, request, ticket.demand) ?? waitRefusal(state, request)
+    case "growing":
+      return aloneRefusal(state, request, ticket.demand)
+    default:
+      return undefined
+  }
+}
+
 /** Why a run that would have to wait is refused, or `undefined`. */
 const waitRefusal = (state: RunnerState, request: Request): BindError | undefined => {
   const { admission, settings } = state
   const { account, ticket } = request
-  // Between the old and the new chunks nobody can say; who waits is asked again when they are there.
-  const hasChunks = state.lifecycle._tag !== "Configuring" || admission.space.chunkCount > 0
-  const alone = hasChunks ? aloneRefusal(state, request, ticket.demand) : undefined
-  if (alone !== undefined) {
-    return alone
-  }
   const policy = settings.admission
   if (policy._tag === "Fail") {
     return whyNotNow(state, request)

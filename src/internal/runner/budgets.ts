@@ -124,7 +124,7 @@ export const closeBudget = (state: RunnerState, account: Account): Effect.Effect
           callable: run.name,
           generation: run.generation,
           byteCount: run.slot.byteCount,
-          leases: run.tables.describe().leases.map(({ byteCount, tensor }) => ({ tensor, byteCount }))
+          leases: run.tables.describe(run.slot).leases.map(({ byteCount, tensor }) => ({ tensor, byteCount }))
         }))
       })
     )

@@ -126,10 +126,8 @@ const settle = (
     const hasChunks = state.chunks.length === state.configuration.chunkBytes.length
     state.lifecycle = isConfigured && hasChunks ? ready : unconfigured
   }
-  if (state.lifecycle._tag === "Unconfigured") {
-    state.admission.refuseWaiting()
-  }
-  state.admission.resume({ measureAgain: state.epoch !== epoch })
+  // Where the runner is unconfigured now, each that waits is refused with that.
+  state.admission.resume({ measureAgain: state.epoch !== epoch || state.lifecycle._tag === "Unconfigured" })
   state.notify()
 }
 

@@ -98,7 +98,7 @@ const whetherInterruptible = <A, E, R>(
 
 const handle = (state: RunnerState, callable: AnyCallable, active: ActiveRun): Run<unknown> => {
   // The tables are the run's own only while it is bound, so the handle keeps what users may look at later.
-  const plan = active.tables.describe()
+  const plan = active.tables.describe(active.slot)
   return {
     [TypeId]: TypeId,
     generation: active.generation,

@@ -102,7 +102,7 @@ const beginAndStage = (
     return immediate === undefined ? stage(state, run) : stageNow(state, immediate, run)
   }
   const run = beginNow(state, account, frame)
-  return run === undefined ? Effect.flatMap(admitLater(state, account, frame, restore), begun) : begun(run)
+  return run === undefined ? admitLater(state, { account, frame, restore, begun }) : begun(run)
 }
 
 /** Stages a run that has begun. When that fails, the run has ended. */

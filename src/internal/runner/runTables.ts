@@ -13,7 +13,7 @@ import { noChunk } from "../core/rangeAllocator.ts"
 import type { Slot } from "../core/slot.ts"
 import type { Bindings } from "./bindings.ts"
 import { checkViewAliases } from "./checkArguments.ts"
-import { describeRun } from "./describeRun.ts"
+import { alone, describeRun, type Placement } from "./describeRun.ts"
 import type { ResidentRecord } from "./handles.ts"
 import type { Moves } from "./moves.ts"
 import type { Parameter } from "./parameter.ts"
@@ -42,14 +42,14 @@ export class RunTables {
   readonly #residents: ReadonlyArray<Parameter>
   /** Where the ranges begin and, behind them, where the slot's staging area does. */
   readonly #bases: Float64Array
-  /** For each range the chunk that it lies in and where it starts there. */
-  readonly #chunkIndex: Int32Array
-  readonly #startBytes: Float64Array
+  readonly #rangeCount: number
   /** The version of the bindings whose views these tables point at. */
   #placeVersion = -1
   /** The version of the bindings whose residents the argument table points at. */
   #residentVersion = -1
+  /** What users were shown last, and where the ranges lay then. */
   #described: RunPlan | undefined
+  readonly #shown: Placement
 
   constructor(layout: RunLayout, bindings: Bindings) {
     const rangeCount = layout.demand.rangeBytes.length
@@ -76,8 +76,8 @@ export class RunTables {
     this.#scalars = layout.parameters.filter(({ kind }) => kind === ArgumentKind.scalar)
     this.#residents = layout.parameters.filter(({ index }) => this.leases.kinds[index] === LeaseKind.externalNoop)
     this.#bases = new Float64Array(rangeCount + 1)
-    this.#chunkIndex = new Int32Array(rangeCount)
-    this.#startBytes = new Float64Array(rangeCount)
+    this.#rangeCount = rangeCount
+    this.#shown = alone(layout)
   }
 
   get parameters(): ReadonlyArray<Parameter> {
@@ -92,13 +92,13 @@ export class RunTables {
   /** Moves everything to where a slot's ranges and its staging area lie. Does nothing where that is where it is. */
   place(slot: Slot, stagingAddress: number): void {
     let hasMoved = this.#moveBase(this.#bases.length - 1, stagingAddress)
-    for (let range = 0; range < this.#chunkIndex.length; range++) {
+    for (let range = 0; range < this.#rangeCount; range++) {
       if (slot.ranges[range]!.chunkIndex !== noChunk) {
         hasMoved = this.#moveBase(range, slot.address(range)) || hasMoved
       }
     }
     if (hasMoved) {
-      this.#move(slot)
+      this.#move()
     }
   }
 
@@ -108,20 +108,14 @@ export class RunTables {
     return hasMoved
   }
 
-  #move(slot: Slot): void {
+  #move(): void {
     const { plan } = this.layout
-    for (let range = 0; range < this.#chunkIndex.length; range++) {
-      const { chunkIndex, startBytes } = slot.locate(range)
-      this.#chunkIndex[range] = chunkIndex
-      this.#startBytes[range] = startBytes
-    }
     if (plan !== undefined) {
       this.#moveSlices(plan)
     }
     for (const table of this.#all) {
       table.setBases(this.#bases)
     }
-    this.#described = undefined
   }
 
   #moveSlices({ offsetBytes, rangeIndex }: Plan): void {
@@ -185,12 +179,21 @@ export class RunTables {
     return undefined
   }
 
-  /** What users see of it, where it lies now. */
-  describe(): RunPlan {
-    this.#described ??= describeRun(this.layout, {
-      chunkIndex: this.#chunkIndex,
-      startBytes: this.#startBytes
-    })
+  /**
+   * What users see of it, where the ranges of this slot lie. Chunks may have been exchanged for others at the same addresses,
+   * so that nothing has moved and yet lies elsewhere in its chunk.
+   */
+  describe(slot: Slot): RunPlan {
+    const { chunkIndex, startBytes } = this.#shown
+    for (let range = 0; range < this.#rangeCount; range++) {
+      const location = slot.locate(range)
+      if (location.chunkIndex !== chunkIndex[range] || location.startBytes !== startBytes[range]) {
+        chunkIndex[range] = location.chunkIndex
+        startBytes[range] = location.startBytes
+        this.#described = undefined
+      }
+    }
+    this.#described ??= describeRun(this.layout, this.#shown)
     return this.#described
   }
 }
