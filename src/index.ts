@@ -33,6 +33,13 @@ export * as Callable from "./Callable.ts"
 export * as DevicePtr from "./DevicePtr.ts"
 
 /**
+ * NVIDIA GPUs.
+ *
+ * @since 0.1.0
+ */
+export * as Cuda from "./backends/Cuda.ts"
+
+/**
  * The device runner.
  *
  * @since 0.1.0
