@@ -156,12 +156,18 @@ export const leakedBytes = (trial: Trial): number =>
     .reduce((sum, byteCount) => sum + byteCount, 0)
 
 const leaked = (trial: Trial): ReadonlyArray<Finding> => {
-  const { hangingCount, ledger, leftOpen } = trial
+  const { hangingCount, ledger, leftOpen, leftReservedBytes } = trial
+  const reserved = found(
+    leftReservedBytes > 0,
+    "Leaked",
+    () => `${leftReservedBytes} B were still reserved by child budgets when the program had ended`
+  )
   if (ledger.isLost || hangingCount > 0) {
-    return []
+    return reserved
   }
   const held = heldInTheEnd(trial)
   return [
+    ...reserved,
     ...found(
       leftOpen.length > 0,
       "Leaked",
@@ -203,12 +209,20 @@ const breaches = ({ ledger, stats }: Trial): ReadonlyArray<Finding> =>
   // Of several runners on one host API each learns of a loss by itself.
   ledger.breaches.filter(({ verdict }) => verdict !== "CalledAfterLoss" || stats !== undefined)
 
-const runsEnded = ({ leftActiveCount, operations, stats }: Trial): ReadonlyArray<Finding> =>
+const runsEnded = ({ leftActiveCount, leftWaitingCount, operations, stats }: Trial): ReadonlyArray<Finding> =>
   stats === undefined ? [] : [
     ...found(
       leftActiveCount > 0,
       "NeverEnded",
       () => `a run was active when the program had ended; its last operation was ${lastOfRun(operations)}`
+    ),
+    ...found(
+      leftWaitingCount > 0 || stats.runs.waiting > 0,
+      "NeverEnded",
+      () =>
+        leftWaitingCount > 0
+          ? `${leftWaitingCount} runs still waited for their turn when the program had ended`
+          : `the runner has closed, and ${stats.runs.waiting} runs still wait for their turn`
     ),
     ...found(
       stats.runs.ended > stats.runs.begun,

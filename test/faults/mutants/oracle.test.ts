@@ -1,6 +1,6 @@
 /** What the planted mutants have shown that sweeps overlooked. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Scope } from "effect"
 import { DeviceRunner, Errors } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
 import { simulator } from "../scenario.ts"
@@ -53,4 +53,45 @@ it.effect("an undisturbed program that leaves a runner that does not work is fou
       yield* findings(Effect.void, refusing(new Errors.RunnerClosed({ operation: "a run of probe" }))),
       []
     )
+  }))
+
+it.effect("runs that wait when the program has ended, and reservations that it leaves, are found out", () =>
+  Effect.gen(function*() {
+    const waiting = yield* findings(Effect.void, (runner) => ({
+      ...runner,
+      stats: Effect.map(runner.stats, (stats) => ({ ...stats, runs: { ...stats.runs, waiting: 2 } }))
+    }))
+    assert.deepStrictEqual(waiting, ["NeverEnded: 2 runs still waited for their turn when the program had ended"])
+    const reserving = Effect.flatMap(
+      DeviceRunner.DeviceRunner,
+      (runner) => runner.budget("left", { reserveBytes: 128 })
+    )
+    assert.deepStrictEqual(yield* findings(Effect.scoped(reserving), (runner) => runner), [])
+    const left = Effect.flatMap(Scope.make(), (scope) => Scope.extend(reserving, scope))
+    assert.deepStrictEqual(yield* findings(left, (runner) => runner), [
+      "Leaked: 128 B were still reserved by child budgets when the program had ended"
+    ])
+  }))
+
+it.effect("a slot or memory that no run holds, and that cannot be had, is found out", () =>
+  Effect.gen(function*() {
+    const active = new Errors.RunAlreadyActive({ callable: "probe", holder: "run", activeCallable: "gone", slots: 2 })
+    const expected = [`NotReusable: a run after the program was refused: RunAlreadyActive: ${active.message}`]
+    // The run that is as large as the buffer is the one that says how large.
+    const withoutRoom = yield* findings(Effect.void, (runner): DeviceRunner.Service => ({
+      ...runner,
+      run: (callable, args, options) =>
+        options?.dims === undefined ? runner.run(callable, args, options) : Effect.fail(active)
+    }))
+    assert.deepStrictEqual(withoutRoom, expected)
+    const withoutSlots = yield* findings(Effect.void, (runner): DeviceRunner.Service => {
+      let boundCount = 0
+      return {
+        ...runner,
+        bind: (callable, args, options) =>
+          Effect.suspend(() => boundCount++ === 0 ? runner.bind(callable, args, options) : Effect.fail(active)),
+        stats: Effect.map(runner.stats, (stats) => ({ ...stats, slots: { ...stats.slots, count: 2 } }))
+      }
+    })
+    assert.deepStrictEqual(withoutSlots, expected)
   }))
