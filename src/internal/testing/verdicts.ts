@@ -247,8 +247,11 @@ const closedStates: ReadonlySet<string> = new Set(["RunnerClosed", "RunnerPoison
 const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Finding> => {
   const { usability } = trial
   // A device that has lied about an allocation has no room for what it promised, and nobody can know.
-  const isDeceived = tried.faults.some(({ kind, target }, index) =>
-    kind === "lie" && target === "malloc" && trial.fired[index] === true
+  const isDeceived = tried.faults.some(({ kind, operation, persistence }, index) =>
+    kind === "lie" && trial.fired[index] === true &&
+    trial.operations.slice(operation, persistence === "once" ? operation + 1 : undefined).some((struck) =>
+      struck.kind === "malloc"
+    )
   )
   if (usability?._tag !== "Refused" || isDeceived) {
     return []
@@ -295,7 +298,11 @@ const outputs = (
   tried: Case,
   { comparesOutputs }: Judging
 ): ReadonlyArray<Finding> => {
-  if (tried.faults.some(({ kind }) => kind === "lie")) {
+  // After an interruption a fault may strike a call of another kind, with a status that such a call never gives.
+  const isForeign = tried.faults.some((point, index) =>
+    point.timing === "after" && trial.fired[index] === true && !hasStruck(trial, point)
+  )
+  if (isForeign || tried.faults.some(({ kind }) => kind === "lie")) {
     return []
   }
   const expected = clean.observations.runs.filter(({ outcome }) => outcome === "succeeded")

@@ -1,8 +1,9 @@
-/** What the planted mutants have shown that sweeps overlooked. */
+/** What the planted mutants have shown that sweeps overlooked, and what sweeps have found that was nothing. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Scope } from "effect"
 import { DeviceRunner, Errors } from "leasehold"
 import { FaultSweep } from "leasehold/testing"
+import { addInline } from "../../utils/kernels.ts"
 import { simulator } from "../scenario.ts"
 
 /** Looks at an undisturbed program on a runner that is wrong in some way, and answers what is found. */
@@ -94,4 +95,49 @@ it.effect("a slot or memory that no run holds, and that cannot be had, is found 
       }
     })
     assert.deepStrictEqual(withoutSlots, expected)
+  }))
+
+const pairOf = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4), c: new Float32Array(2) })
+
+it.effect("a fault that an interruption moves to a call that never fails like this is not held against a run's outputs", () =>
+  Effect.gen(function*() {
+    const program = Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* runner.load(addInline)
+      yield* Effect.ensuring(runner.run(addInline, pairOf()), Effect.ignore(runner.run(addInline, pairOf())))
+    })
+    const { failures, pairCases } = yield* FaultSweep.run(program, {
+      backend: simulator({}),
+      layer: DeviceRunner.layer({ temporaryBuffer: { maxBytes: 1024, alignmentBytes: 64 } }),
+      forms: ["effects"],
+      faults: ["error"],
+      mayRecover: true,
+      interruptions: ["runner"],
+      interruptedFaults: 0.05,
+      faultPairs: 0
+    })
+    assert.isAbove(pairCases, 100)
+    assert.deepStrictEqual(failures, [])
+  }))
+
+it.effect("a runner whose device lies about memory later on need not be usable", () =>
+  Effect.gen(function*() {
+    const program = Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* runner.run(addInline, pairOf())
+      yield* runner.trim(0)
+      yield* Effect.ignore(runner.run(addInline, pairOf()))
+    })
+    const { failures, faultCases } = yield* FaultSweep.run(program, {
+      backend: simulator({}),
+      layer: DeviceRunner.layer({ temporaryBuffer: { maxBytes: 1024, alignmentBytes: 64, growth: "highWater" } }),
+      forms: ["effects"],
+      faults: ["lie"],
+      mayRecover: true,
+      interruptions: ["runner"],
+      interruptedFaults: 0,
+      faultPairs: 0
+    })
+    assert.isAbove(faultCases, 10)
+    assert.deepStrictEqual(failures, [])
   }))
