@@ -1,36 +1,22 @@
-/** Programs with more runs than slots, tenants that share a runner, and buffers that grow and are trimmed. */
+/** Runs that share a runner: in slots of their own, on behalf of child budgets with a quota or a reservation. */
 import { Effect, Fiber } from "effect"
-import { Arg, DeviceRunner, type Run } from "leasehold"
-import { add, addInline, native } from "../../utils/kernels.ts"
-import { Closing, closingScenario, scenario } from "../scenario.ts"
+import { DeviceRunner, type Run } from "leasehold"
+import { add, addInline } from "../../utils/kernels.ts"
+import { beside, joined } from "../beside.ts"
+import { failIf, refusedByKernel } from "../failIf.ts"
+import { type Scenario, stagingRunner } from "../scenario.ts"
+import { expect, expectRefused, witnessed } from "../witness.ts"
 
 const runnerOf = DeviceRunner.DeviceRunner
-const pairOf = (length = 2) => ({
+const pairOf = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4), c: new Float32Array(2) })
+const pairOfLength = (length: number) => ({
   a: new Float32Array(length).fill(1),
   b: new Float32Array(length).fill(2),
   c: new Float32Array(length)
 })
 
-const wait = { wait: { maxQueueCount: 8 } }
-
-const failing = native("test_fail", {})
-
-/** Effect's own operators over fibers do not stand an interruption at each of their steps. */
-const severalFibers = ["runner", "reachable"] as const
-
-/** Starts a fiber that ends with the program, whatever scope it is started in. */
-const inProgram = <A, E, R>(
-  work: (
-    fork: <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.Effect<Fiber.RuntimeFiber<B, F>, never, S>
-  ) => Effect.Effect<A, E, R>
-) => Effect.flatMap(Effect.scope, (scope) => work((effect) => Effect.forkIn(effect, scope)))
-
-/** Lets every fiber that can go on do so. */
-const settle = Effect.repeatN(Effect.yieldNow(), 20)
-
-/** Binds a run, does something while it is bound, and ends it. */
-const whileBound = <A, E, R>(during: Effect.Effect<A, E, R>) =>
-  Effect.scoped(Effect.flatMap(runnerOf, (runner) => Effect.zipRight(runner.bind(addInline, pairOf()), during)))
+/** Of the budget, one run of `add` takes exactly this: three tensors of one alignment each. */
+const addBytes = 3 * 64
 
 const slicesOf = ({ leases }: Run.Run<unknown>) => leases.filter((lease) => lease._tag === "BufferNoop")
 
@@ -43,195 +29,143 @@ const areApart = (one: Run.Run<unknown>, other: Run.Run<unknown>): boolean =>
     )
   )
 
-const growing = {
-  temporaryBuffer: { growth: "highWater" }
-} as const
+/** Two runs of different sizes are bound at once, and take turns. */
+const twoAtOnce = Effect.gen(function*() {
+  const runner = yield* runnerOf
+  yield* Effect.scoped(Effect.gen(function*() {
+    const first = yield* runner.bind(add, pairOf())
+    const second = yield* runner.bind(add, pairOfLength(4))
+    yield* expect(areApart(first, second), "two runs lie in the same place")
+    yield* first.launch
+    yield* second.launch
+    yield* first.validate
+    yield* second.validate
+  }))
+})
 
-const sum = native("test_accumulate", {
-  sum: Arg.resident("float32", { access: "readWrite" }),
-  x: Arg.input("float32", ["n"]),
-  y: Arg.output("float32", ["n"])
-}, { execution: "inline" })
+/** Two pairs of arguments whose sums differ. */
+const differentPairs = () =>
+  [pairOf(), { a: Float32Array.of(10, 20), b: Float32Array.of(30, 40), c: new Float32Array(2) }] as const
 
-export const queueScenarios = [
-  scenario({
-    name: "two runs queued",
-    delayed: true,
-    interruptions: severalFibers,
-    mayRecover: true,
-    runner: { admission: wait },
-    program: inProgram((fork) =>
-      Effect.gen(function*() {
-        const runner = yield* runnerOf
-        yield* Effect.all([runner.load(addInline), runner.load(failing)])
-        const args = pairOf()
-        const [first, second] = yield* whileBound(Effect.gen(function*() {
-          const fails = yield* fork(Effect.flip(runner.run(failing, {})))
-          const runs = yield* fork(runner.run(addInline, args))
-          yield* settle
-          return [fails, runs] as const
-        }))
-        yield* Fiber.join(first)
-        yield* Fiber.join(second)
-      })
-    )
-  }),
-  scenario({
-    name: "raced and lost in the queue",
-    interruptions: severalFibers,
-    mayRecover: true,
-    runner: { admission: wait },
-    program: inProgram((fork) =>
-      Effect.gen(function*() {
-        const runner = yield* runnerOf
-        yield* runner.load(addInline)
-        yield* whileBound(Effect.gen(function*() {
-          const behind = yield* fork(Effect.raceFirst(settle, runner.run(addInline, pairOf())))
-          yield* Fiber.join(behind)
-        }))
-        yield* runner.run(addInline, pairOf())
-      })
-    )
-  }),
-  scenario({
-    name: "a turn that does not come in time",
-    interruptions: severalFibers,
-    mayRecover: true,
-    runner: { admission: { wait: { maxQueueCount: 8, deadline: "2 seconds" } } },
-    program: inProgram((fork) =>
-      Effect.gen(function*() {
-        const runner = yield* runnerOf
-        yield* runner.load(addInline)
-        yield* whileBound(Effect.gen(function*() {
-          const late = yield* fork(Effect.flip(runner.run(addInline, pairOf())))
-          yield* Fiber.join(late)
-        }))
-      })
-    )
-  }),
-  closingScenario({
-    name: "runner closed while queued",
-    delayed: true,
-    interruptions: severalFibers,
-    mayRecover: true,
-    runner: { admission: wait },
-    program: inProgram((fork) =>
-      Effect.gen(function*() {
-        const runner = yield* runnerOf
-        yield* runner.load(addInline)
-        const waiting = yield* whileBound(Effect.gen(function*() {
-          const fibers = yield* Effect.forEach(
-            [1, 2],
-            () => fork(Effect.flip(runner.run(addInline, pairOf())))
-          )
-          yield* settle
-          yield* yield* Closing
-          return fibers
-        }))
-        yield* Effect.forEach(waiting, Fiber.join)
-      })
-    )
-  }),
-  scenario({
-    name: "a resident closed under a run that waits",
-    interruptions: severalFibers,
-    mayRecover: true,
-    runner: { admission: wait },
-    program: inProgram((fork) =>
-      Effect.gen(function*() {
-        const runner = yield* runnerOf
-        yield* Effect.all([runner.load(addInline), runner.load(sum)])
-        const waiting = yield* whileBound(Effect.scoped(Effect.gen(function*() {
-          const resident = yield* runner.allocate("float32", [2])
-          const fiber = yield* fork(
-            Effect.flip(runner.run(sum, { sum: resident, x: Float32Array.of(1, 2), y: new Float32Array(2) }))
-          )
-          yield* settle
-          return fiber
-        })))
-        yield* Fiber.join(waiting)
-      })
-    )
-  }),
-  scenario({
-    name: "a run that would wait for itself",
-    mayRecover: true,
-    runner: { admission: wait },
-    program: Effect.flatMap(runnerOf, (runner) => whileBound(Effect.flip(runner.run(addInline, pairOf()))))
-  }),
-  scenario({
+/** Each run has given its own sums. */
+const haveTheirOwn = ([left, right]: ReturnType<typeof differentPairs>) =>
+  expect(
+    left.c[0] === 4 && left.c[1] === 6 && right.c[0] === 40 && right.c[1] === 60,
+    "runs that shared a runner gave each other's bytes"
+  )
+
+/** Three runs are bound at once. The launch of one fails, and the others go on. */
+const boundAtOnce = Effect.gen(function*() {
+  const runner = yield* runnerOf
+  const pairs = differentPairs()
+  yield* Effect.scoped(Effect.gen(function*() {
+    const first = yield* runner.bind(add, pairs[0])
+    const second = yield* runner.bind(add, pairs[1])
+    const failing = yield* runner.bind(failIf, { shall: 1, y: new Int32Array(2) })
+    yield* expect(first.slot !== second.slot && second.slot !== failing.slot, "two runs have the same slot")
+    yield* second.launch
+    yield* refusedByKernel(failing.launch)
+    yield* first.launch
+    yield* first.validate
+    yield* second.validate
+  }))
+  yield* haveTheirOwn(pairs)
+})
+
+/** Three runs go on beside each other, each call in a lane of its own; the launch of one fails. */
+const besideEachOther = Effect.gen(function*() {
+  const runner = yield* runnerOf
+  yield* runner.load(add)
+  yield* runner.load(failIf)
+  const pairs = differentPairs()
+  const left = yield* beside(runner.run(add, pairs[0]))
+  const failing = yield* beside(runner.run(failIf, { shall: 1, y: new Int32Array(2) }))
+  const right = yield* beside(runner.run(add, pairs[1]))
+  yield* refusedByKernel(Fiber.join(failing))
+  yield* joined(left, right)
+  yield* haveTheirOwn(pairs)
+})
+
+/** A child budget with a reservation is closed under a live run, which it refuses, and then for good. */
+const closedUnderARun = Effect.gen(function*() {
+  const runner = yield* runnerOf
+  yield* Effect.scoped(Effect.gen(function*() {
+    const budget = yield* runner.budget("tenant", { maxBytes: 512, reserveBytes: 512 })
+    yield* Effect.scoped(Effect.gen(function*() {
+      const run = yield* budget.bind(addInline, pairOf())
+      const failure = yield* Effect.flip(budget.close)
+      yield* expect(
+        failure.inUseBytes === addBytes && failure.runs.length === 1,
+        `${failure.inUseBytes} B of ${failure.runs.length} runs keep a child budget from closing`
+      )
+      // What is reserved is not to be had by others.
+      yield* Effect.scoped(runner.budget("other", { reserveBytes: 512 })).pipe(
+        Effect.matchEffect({
+          onFailure: (error) => error._tag === "BudgetExhausted" ? Effect.void : Effect.fail(error),
+          onSuccess: () => expect(false, "what was reserved was reserved again")
+        })
+      )
+      yield* run.launch
+      yield* run.validate
+    }))
+    yield* budget.run(addInline, pairOf())
+    yield* budget.close
+    const { reservedBytes } = (yield* runner.stats).temporaryBuffer
+    yield* expect(reservedBytes === 0, `${reservedBytes} B are reserved for a child budget that has closed`)
+  }))
+  yield* Effect.scoped(Effect.flatMap(
+    runner.budget("tenant", { reserveBytes: 512 }),
+    (budget) => budget.run(addInline, pairOf())
+  ))
+})
+
+/** A child budget has room for one small run at a time, however much the runner has. */
+const quotaRefused = Effect.gen(function*() {
+  const runner = yield* runnerOf
+  const budget = yield* runner.budget("tenant", { maxBytes: addBytes })
+  yield* expectRefused(budget.run(addInline, pairOfLength(256)), "Quota")
+  yield* Effect.scoped(Effect.gen(function*() {
+    yield* budget.bind(addInline, pairOf())
+    yield* expectRefused(budget.run(addInline, pairOf()), "Quota")
+    yield* runner.run(addInline, pairOf())
+  }))
+  yield* budget.run(addInline, pairOf())
+  const { highWaterBytes, inUseBytes } = yield* budget.stats
+  yield* expect(
+    inUseBytes === 0 && highWaterBytes === addBytes,
+    `a child budget counts ${inUseBytes} B in use, and at most ${highWaterBytes} B`
+  )
+})
+
+export const sharingScenarios: ReadonlyArray<Scenario> = [
+  witnessed({
     name: "two slots at once",
     delayed: true,
     simulator: { lanes: "overlap" },
-    runner: { slots: 2, admission: wait },
-    program: Effect.gen(function*() {
-      const runner = yield* runnerOf
-      yield* Effect.scoped(Effect.gen(function*() {
-        const first = yield* runner.bind(add, pairOf())
-        const second = yield* runner.bind(add, pairOf(4))
-        yield* areApart(first, second) ? Effect.void : Effect.dieMessage("two runs lie in the same place")
-        yield* first.launch
-        yield* second.launch
-        yield* first.validate
-        yield* second.validate
-      }))
-      yield* runner.run(add, pairOf(256))
-    })
-  }),
-  scenario({
-    name: "growth past one chunk",
-    delayed: true,
-    runner: growing,
-    program: Effect.gen(function*() {
-      const runner = yield* runnerOf
-      yield* runner.run(addInline, pairOf())
-      // Old and new fit together, and then no more.
-      yield* runner.run(addInline, pairOf(200))
-      yield* runner.run(addInline, pairOf(320))
-      yield* runner.run(addInline, pairOf())
-    })
-  }),
-  scenario({
-    name: "trimmed while another waits",
-    // A device that gives less memory than it says is met again by the check afterwards, for which the buffer grows.
-    faults: ["error", "outOfMemory", "deviceLost", "defect", "hang"],
-    interruptions: severalFibers,
-    mayRecover: true,
-    runner: { ...growing, admission: wait },
-    program: inProgram((fork) =>
-      Effect.gen(function*() {
-        const runner = yield* runnerOf
-        yield* runner.load(addInline)
-        const waiting = yield* whileBound(Effect.gen(function*() {
-          const fiber = yield* fork(runner.run(addInline, pairOf(64)))
-          yield* settle
-          yield* Effect.flip(runner.trim(0))
-          return fiber
-        }))
-        yield* Fiber.join(waiting)
-        yield* runner.trim(64)
-        yield* runner.run(addInline, pairOf())
-        yield* runner.trim(0)
-      })
-    )
-  }),
-  scenario({
-    name: "two tenants",
-    mayRecover: true,
     runner: { slots: 2 },
-    program: Effect.gen(function*() {
-      const runner = yield* runnerOf
-      yield* Effect.scoped(Effect.gen(function*() {
-        const reserved = yield* runner.budget("reserved", { reserveBytes: 1024 })
-        const bounded = yield* runner.budget("bounded", { maxBytes: 512 })
-        yield* Effect.flip(bounded.run(addInline, pairOf(256)))
-        yield* bounded.run(addInline, pairOf())
-        yield* Effect.scoped(Effect.zipRight(reserved.bind(addInline, pairOf()), Effect.flip(reserved.close)))
-        yield* bounded.run(addInline, pairOf(32))
-        yield* reserved.close
-      }))
-      // The whole buffer is there again.
-      yield* runner.run(addInline, pairOf(320))
-    })
-  })
+    program: twoAtOnce
+  }),
+  witnessed({
+    name: "bound at once, and one fails",
+    runner: { slots: 3 },
+    forms: ["effects"],
+    // A device that lies gives bytes of nobody.
+    faults: ["error", "outOfMemory", "deviceLost", "defect", "hang"],
+    program: boundAtOnce
+  }, stagingRunner),
+  witnessed({
+    name: "staged beside each other, and one fails",
+    runner: { slots: 3 },
+    // Where calls take their time those of all runs are under way at once.
+    forms: ["delayed"],
+    faults: ["error", "outOfMemory", "deviceLost", "defect", "hang"],
+    program: besideEachOther
+  }, stagingRunner),
+  witnessed({
+    name: "child budget closed under a run",
+    runner: { slots: 2, temporaryBuffer: { maxBytes: 768 } },
+    forms: ["immediate"],
+    program: closedUnderARun
+  }),
+  witnessed({ name: "quota refused", runner: { slots: 2 }, forms: ["effects"], program: quotaRefused })
 ]
