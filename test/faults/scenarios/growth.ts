@@ -136,7 +136,7 @@ const trimmedWhileWaiting = Effect.gen(function*() {
 export const growthScenarios: ReadonlyArray<Scenario> = [
   witnessed({
     name: "growth past one chunk",
-    delayed: true,
+    forms: ["immediate", "delayed"],
     runner: growing({ maxBytes: "4 KiB", alignmentBytes: 64 }),
     program: growsTwice
   }, watchingChunks),

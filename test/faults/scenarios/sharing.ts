@@ -140,7 +140,7 @@ const quotaRefused = Effect.gen(function*() {
 export const sharingScenarios: ReadonlyArray<Scenario> = [
   witnessed({
     name: "two slots at once",
-    delayed: true,
+    forms: ["immediate", "delayed"],
     simulator: { lanes: "overlap" },
     runner: { slots: 2 },
     program: twoAtOnce

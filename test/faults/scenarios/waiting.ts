@@ -142,7 +142,7 @@ const goneMeanwhile = Effect.gen(function*() {
 const severalFibers = ["runner", "reachable"] as const
 
 export const waitingScenarios: ReadonlyArray<Scenario> = [
-  witnessed({ name: "two runs queued", delayed: true, runner: waits, program: twoQueued }),
+  witnessed({ name: "two runs queued", forms: ["immediate", "delayed"], runner: waits, program: twoQueued }),
   witnessed({
     name: "raced and lost in the queue",
     runner: waits,
@@ -151,7 +151,12 @@ export const waitingScenarios: ReadonlyArray<Scenario> = [
     mayRecover: true,
     program: racedAndLost
   }),
-  closingScenario({ name: "runner closed while queued", delayed: true, runner: waits, program: closedWhileQueued }),
+  closingScenario({
+    name: "runner closed while queued",
+    forms: ["immediate", "delayed"],
+    runner: waits,
+    program: closedWhileQueued
+  }),
   witnessed({
     name: "a deadline passes in the queue",
     runner: { admission: { wait: { maxQueueCount: 1, deadline: "1 second" } } },
