@@ -155,7 +155,8 @@ export const admissionMutants: ReadonlyArray<Mutant> = [
     name: "admission paused for ever",
     about: "After the chunks were exchanged nobody is admitted any more, unless the layout has changed.",
     file: "internal/runner/configure.ts",
-    find: "  state.admission.resume({ measureAgain: state.epoch !== epoch })\n",
+    find: `  state.admission.resume({ measureAgain: state.epoch !== epoch || state.lifecycle._tag === "Unconfigured" })
+`,
     replace: `  if (state.epoch !== epoch) {
     state.admission.resume({ measureAgain: true })
   }
