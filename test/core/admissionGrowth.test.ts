@@ -96,6 +96,17 @@ describe("a buffer that grows", () => {
     scene.end()
   })
 
+  it("holds later runs off reserved memory too until it has grown for the head", () => {
+    const scene = new Scene(3, [100], { growthMaxBytes: 400 })
+    const tenant = scene.open("tenant", 400, 40)
+    const active = scene.run(10, tenant)
+    const head = scene.wait("head", 200)
+    const next = scene.wait("next", 10, { account: tenant })
+    assert.deepStrictEqual([head.state, next.state], ["waiting", "waiting"])
+    scene.release(active)
+    assert.strictEqual(head.state, "growing")
+  })
+
   it("waits for active runs to end, and holds later runs off meanwhile", () => {
     const scene = new Scene(4, [100], { growthMaxBytes: 400 })
     const active = scene.run(10)

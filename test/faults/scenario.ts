@@ -43,6 +43,8 @@ export interface Description<R> {
   readonly simulator?: Simulator.Options | undefined
   /** Whether it is swept with calls that take their time as well. */
   readonly delayed?: boolean | undefined
+  /** The forms that mean something to it, where those are not all. */
+  readonly forms?: ReadonlyArray<FaultSweep.Form> | undefined
   /** Where it is interrupted. Defaults to every step. */
   readonly interruptions?: ReadonlyArray<FaultSweep.Interruptions> | undefined
   /** Whether the program fails, whatever is done to it. */
@@ -89,7 +91,8 @@ export const scenarioWith = <R, LE>(
       interruptions: interruptions ?? description.interruptions,
       invariant: description.invariant,
       faults: faults ?? description.faults,
-      forms: forms ?? (description.delayed === true ? ["immediate", "effects", "delayed"] : ["immediate", "effects"]),
+      forms: forms ?? description.forms ??
+        (description.delayed === true ? ["immediate", "effects", "delayed"] : ["immediate", "effects"]),
       ...options
     })
 })
@@ -98,19 +101,28 @@ export const scenarioWith = <R, LE>(
 export const scenario = (description: Description<DeviceRunner.DeviceRunner>): Scenario =>
   scenarioWith(description, DeviceRunner.layer)
 
-/** Says that calls outlast themselves, so that views go through staging, without the real time that would take. */
+/**
+ * Says that calls outlast themselves and that lanes overlap, so that views go through staging, without the real time that
+ * would take: how long a device takes in that is never the same twice, and a sweep counts steps.
+ */
 const withStaging = Layer.effect(
   HostApi.HostApi,
   Effect.map(HostApi.HostApi, (api): HostApi.Service => ({
     ...api,
     immediate: undefined,
-    traits: { ...api.traits, answersAtOnce: false }
+    traits: { ...api.traits, answersAtOnce: false, overlapsCopies: true }
   }))
 )
 
+/** A runner that stages what it copies, and with more than one slot stages one run while another executes. */
+export const stagingRunner = (
+  options: RunnerOptions.RunnerOptions
+): Layer.Layer<DeviceRunner.DeviceRunner, Errors.InvalidConfiguration | DeviceRunner.ChunkError, HostApi.HostApi> =>
+  Layer.provide(DeviceRunner.layer(options), withStaging)
+
 /** A scenario on a runner that stages what it copies. */
 export const stagedScenario = (description: Description<DeviceRunner.DeviceRunner>): Scenario =>
-  scenarioWith(description, (options) => Layer.provide(DeviceRunner.layer(options), withStaging))
+  scenarioWith(description, stagingRunner)
 
 /** Closes the runner of a scenario before its layer does. */
 export class Closing extends Context.Tag("test/faults/Closing")<Closing, Effect.Effect<void>>() {}

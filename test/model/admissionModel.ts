@@ -285,13 +285,20 @@ export class AdmissionModel {
       return 0
     }
     const { alignment, chunks } = this.space
+    const reserved = sum(this.reservedByteCounts().map((byteCount) => up(byteCount, alignment)))
+    const wanted = Math.min(Math.max(this.neededBytes(account, want), this.wantedBytes), this.growthMaxBytes)
+    const isTooSmall = wanted > sum(chunks.map(({ capacity }) => capacity))
+    return isTooSmall ? Math.min(Math.max(wanted, reserved), this.growthMaxBytes) : 0
+  }
+
+  /** The bytes of a buffer that grows in which a run lies beside all reservations; 0 where it does not grow. */
+  private neededBytes(account: ModelAccount, want: Want): number {
+    const { alignment } = this.space
     const reservations = this.reservedByteCounts()
     const reserved = sum(reservations.map((byteCount) => up(byteCount, alignment)))
     const shared = want.totalBytes <= account.reservedBytes ? 0 : up(want.totalBytes, alignment)
     const needed = want.totalBytes === 0 ? 0 : reservations.length === 0 ? want.totalBytes : shared + reserved
-    const wanted = Math.min(Math.max(needed, this.wantedBytes), this.growthMaxBytes)
-    const isTooSmall = wanted > sum(chunks.map(({ capacity }) => capacity))
-    return isTooSmall ? Math.min(Math.max(wanted, reserved), this.growthMaxBytes) : 0
+    return Math.min(needed, this.growthMaxBytes)
   }
 
   /** Who of these goes on next beside these runs, and where: the first by arrival whom nobody holds off. */
@@ -327,6 +334,9 @@ export class AdmissionModel {
       const shared = isFree ? placeParts(this.space, this.taken(runs), want.parts) : undefined
       if (shared !== undefined) {
         return { ticket, isReserved: false, pieces: shared }
+      }
+      if (this.neededBytes(account, want) > sum(this.space.chunks.map(({ capacity }) => capacity))) {
+        return undefined
       }
       isSharedHeld ||= this.sharesAlone(want)
     }

@@ -80,13 +80,13 @@ const expectations: ReadonlyArray<Expected> = [
   {
     title: "a runner that ends a run twice",
     verdict: "EndedTwice",
-    detail: /^2 runs have begun and 3 ended$/,
+    detail: /^3 runs have begun and 4 ended$/,
     sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatEndsTwice })
   },
   {
     title: "a runner that forgets to end a run",
     verdict: "NeverEnded",
-    detail: /^2 runs have begun and 1 ended; 0 are active$/,
+    detail: /^3 runs have begun and 2 ended; 0 are active$/,
     sweep: sweepOf(addition, { ...small, layer: Wrong.runnerThatForgetsAnEnd })
   },
   {

@@ -4,7 +4,7 @@
  * Runs are admitted in the order in which they arrived, by what they need in bytes. Each account has a queue; of the heads of
  * all queues the one that arrived first is looked at first. A head that waits for shared memory holds the others off that
  * memory, so that small runs cannot pass a large one for ever; it does not hold off those that fit into a reservation of
- * their own. A head that waits for its account's quota, or for its account's reservation alone, holds off nobody.
+ * their own, unless the buffer has to grow for it, for which nobody may be active. A head that waits for its account's quota, or for its account's reservation alone, holds off nobody.
  *
  * There is no time here and no waiting: what waits is a ticket, and whoever changes something here is told at once, through
  * the tickets, who may go on.
@@ -282,7 +282,8 @@ export class Admission {
       space: this.space,
       reserved: reservedRanges(this.accounts),
       waiting: this.#waiting(),
-      sharesAlone: (demand) => fits(this.#alone(), demand.rangeBytes)
+      sharesAlone: (demand) => fits(this.#alone(), demand.rangeBytes),
+      needsGrowth: (other) => this.#needsGrowth(other)
     })
   }
 
@@ -370,6 +371,10 @@ export class Admission {
       }
       const slot = this.#place(head.account, head.demand, head.holder, sharedIsFree)
       if (slot === undefined) {
+        if (this.#needsGrowth(head)) {
+          // The buffer grows when nobody is active, on reserved memory either.
+          break
+        }
         stuck.add(head.account)
         sharedIsFree &&= !this.#waitsForShared(head)
       } else {
@@ -468,12 +473,33 @@ export class Admission {
       return 0
     }
     const reservedBytes = bytesToReserve(this.accounts, this.space.alignmentBytes)
-    const isOwn = totalBytes <= (account.reservation?.byteCount ?? 0)
-    const sharedBytes = reservedBytes === 0 ? totalBytes : isOwn ? 0 : alignUp(totalBytes, this.space.alignmentBytes)
-    const wantedBytes = Math.max(totalBytes === 0 ? 0 : reservedBytes + sharedBytes, this.#wantedBytes)
+    const wantedBytes = Math.max(this.#neededBytes(account, totalBytes, reservedBytes), this.#wantedBytes)
     return Math.min(wantedBytes, this.#growthMaxBytes) > (this.space.capacityBytes[0] ?? 0)
       ? Math.min(Math.max(wantedBytes, reservedBytes), this.#growthMaxBytes)
       : 0
+  }
+
+  /** Of how many bytes the buffer has to be for a run and all that is reserved. */
+  #neededBytes(account: Account, totalBytes: number, reservedBytes: number): number {
+    if (totalBytes === 0) {
+      return 0
+    }
+    const isOwn = totalBytes <= (account.reservation?.byteCount ?? 0)
+    return reservedBytes === 0
+      ? totalBytes
+      : isOwn
+      ? reservedBytes
+      : reservedBytes + alignUp(totalBytes, this.space.alignmentBytes)
+  }
+
+  /** Whether a head that was not admitted is larger than what there is, and may have it grown. */
+  #needsGrowth({ account, demand }: Ticket): boolean {
+    if (this.#growthMaxBytes === 0 || !account.hasQuotaFor(demand.totalBytes)) {
+      return false
+    }
+    const reservedBytes = bytesToReserve(this.accounts, this.space.alignmentBytes)
+    const neededBytes = this.#neededBytes(account, demand.totalBytes, reservedBytes)
+    return Math.min(neededBytes, this.#growthMaxBytes) > (this.space.capacityBytes[0] ?? 0)
   }
 
   #want(byteCount: number): void {

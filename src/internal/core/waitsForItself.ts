@@ -17,6 +17,8 @@ export interface Crowd {
   readonly waiting: ReadonlyArray<Ticket>
   /** Whether a run that is alone fits into what nobody has reserved. */
   readonly sharesAlone: (demand: Demand) => boolean
+  /** Whether the buffer has to grow for a run, which it does when nobody is active. */
+  readonly needsGrowth: (ticket: Ticket) => boolean
 }
 
 /**
@@ -66,6 +68,9 @@ const nextBeside = (held: ReadonlyArray<Slot>, crowd: Crowd): Ticket | undefined
       ((sharedIsFree || demand.totalBytes === 0) && fits(space.withOnly(taken), demand.rangeBytes))
     ) {
       return ticket
+    }
+    if (crowd.needsGrowth(ticket)) {
+      return undefined
     }
     sharedIsFree &&= reservation !== undefined && !crowd.sharesAlone(demand)
   }

@@ -20,7 +20,8 @@ export const withCallSites = (runner: Service, place: Place): Service => ({
   budget: (name, options) =>
     Effect.map(withCallSite(runner.budget(name, options), place()), (budget) => ({
       ...budget,
-      ...withRunSites(budget, place)
+      ...withRunSites(budget, place),
+      close: withCallSite(budget.close, place())
     })),
   trim: (keepBytes) => withCallSite(runner.trim(keepBytes), place())
 })

@@ -75,6 +75,10 @@ export interface Trial {
   readonly leftOpen: ReadonlyArray<Allocation>
   /** Runs that were active when the program had ended. */
   readonly leftActiveCount: number
+  /** Runs that waited for their turn when the program had ended. */
+  readonly leftWaitingCount: number
+  /** Bytes that child budgets of the program had reserved when it had ended. */
+  readonly leftReservedBytes: number
   readonly stats: RunnerStats | undefined
   /** Where the runner stood when the program had ended, before its layers closed. */
   readonly state: RunnerStats["state"] | undefined
@@ -185,6 +189,8 @@ export const run = <A, E, R, LE>(
       ledger,
       leftOpen: session.leftOpen,
       leftActiveCount: session.leftActiveCount,
+      leftWaitingCount: session.leftWaitingCount,
+      leftReservedBytes: session.leftReservedBytes,
       stats: session.runner === undefined ? undefined : yield* session.runner.stats,
       state: session.state,
       usability: session.usability,
@@ -198,6 +204,10 @@ export const run = <A, E, R, LE>(
 
 /** What programs ask for; all else is the runner's own. */
 const programPurposes: ReadonlySet<Purpose> = new Set(["tensor", "resident", "hostTensor"])
+
+/** What child budgets have reserved: those of layers outlive the program. */
+const reservedBytes = (runner: Runner): Effect.Effect<number> =>
+  Effect.map(runner.stats, ({ temporaryBuffer }) => temporaryBuffer.reservedBytes)
 
 /** What a program's layers and the program itself do in a trial. */
 class Session<A, E, R, LE> {
@@ -215,6 +225,8 @@ class Session<A, E, R, LE> {
   invariant: Exit.Exit<void, unknown> | undefined
   leftOpen: ReadonlyArray<Allocation> = []
   leftActiveCount = 0
+  leftWaitingCount = 0
+  leftReservedBytes = 0
 
   constructor(
     subject: Subject<A, E, R, LE>,
@@ -236,10 +248,12 @@ class Session<A, E, R, LE> {
         this.buildingStepCount = this.#countSteps()
         const context = this.#watched(built)
         const known = new Set(this.#book.snapshot().allocations.map(({ number }) => number))
-        return Effect.onExit(
-          Effect.provide(Effect.scoped(this.#subject.program), context),
-          () => explorer.uncounted(Effect.provide(this.#afterwards(known), context))
-        )
+        const reserved = this.runner === undefined ? Effect.succeed(0) : reservedBytes(this.runner)
+        return Effect.flatMap(reserved, (before) =>
+          Effect.onExit(
+            Effect.provide(Effect.scoped(this.#subject.program), context),
+            () => explorer.uncounted(Effect.provide(this.#afterwards(known, before), context))
+          ))
       })
     ).pipe(
       Effect.onExit((exit) => Effect.sync(() => this.watch.note(exit))),
@@ -262,19 +276,24 @@ class Session<A, E, R, LE> {
   }
 
   /** While the layers still stand: does the runner work, and does what the user says hold. */
-  #afterwards(known: ReadonlySet<number>): Effect.Effect<void, never, R | HostApi> {
+  #afterwards(known: ReadonlySet<number>, reservedBefore: number): Effect.Effect<void, never, R | HostApi> {
     return this.#injection.withoutFaults(Effect.gen(this, function*() {
       const before = this.#book.operations.length
       this.leftOpen = this.#book.snapshot().allocations.filter(({ number, purpose, state }) =>
         state === "held" && !known.has(number) && programPurposes.has(purpose)
       )
       if (this.runner !== undefined) {
-        const { runs, state } = yield* this.runner.stats
+        const { runs, state, temporaryBuffer } = yield* this.runner.stats
         this.state = state
         // A run whose call hangs cannot have ended, and is in the way of the next; whoever raced it went on without it.
         if ((yield* this.#injection.hangingCount) === 0) {
           this.leftActiveCount = runs.active
-          this.usability = yield* check(this.runner)
+          this.leftWaitingCount = runs.waiting
+          this.leftReservedBytes = temporaryBuffer.reservedBytes - reservedBefore
+          // Behind those a run might wait for ever, and more is wrong than that.
+          if (runs.active + runs.waiting === 0) {
+            this.usability = yield* check(this.runner)
+          }
         }
         this.usabilityOperationCount = this.#book.operations.length - before
       }

@@ -156,12 +156,18 @@ export const leakedBytes = (trial: Trial): number =>
     .reduce((sum, byteCount) => sum + byteCount, 0)
 
 const leaked = (trial: Trial): ReadonlyArray<Finding> => {
-  const { hangingCount, ledger, leftOpen } = trial
+  const { hangingCount, ledger, leftOpen, leftReservedBytes } = trial
+  const reserved = found(
+    leftReservedBytes > 0,
+    "Leaked",
+    () => `${leftReservedBytes} B were still reserved by child budgets when the program had ended`
+  )
   if (ledger.isLost || hangingCount > 0) {
-    return []
+    return reserved
   }
   const held = heldInTheEnd(trial)
   return [
+    ...reserved,
     ...found(
       leftOpen.length > 0,
       "Leaked",
@@ -203,12 +209,20 @@ const breaches = ({ ledger, stats }: Trial): ReadonlyArray<Finding> =>
   // Of several runners on one host API each learns of a loss by itself.
   ledger.breaches.filter(({ verdict }) => verdict !== "CalledAfterLoss" || stats !== undefined)
 
-const runsEnded = ({ leftActiveCount, operations, stats }: Trial): ReadonlyArray<Finding> =>
+const runsEnded = ({ leftActiveCount, leftWaitingCount, operations, stats }: Trial): ReadonlyArray<Finding> =>
   stats === undefined ? [] : [
     ...found(
       leftActiveCount > 0,
       "NeverEnded",
       () => `a run was active when the program had ended; its last operation was ${lastOfRun(operations)}`
+    ),
+    ...found(
+      leftWaitingCount > 0 || stats.runs.waiting > 0,
+      "NeverEnded",
+      () =>
+        leftWaitingCount > 0
+          ? `${leftWaitingCount} runs still waited for their turn when the program had ended`
+          : `the runner has closed, and ${stats.runs.waiting} runs still wait for their turn`
     ),
     ...found(
       stats.runs.ended > stats.runs.begun,
@@ -233,8 +247,11 @@ const closedStates: ReadonlySet<string> = new Set(["RunnerClosed", "RunnerPoison
 const reusable = (trial: Trial, clean: Trial, tried: Case): ReadonlyArray<Finding> => {
   const { usability } = trial
   // A device that has lied about an allocation has no room for what it promised, and nobody can know.
-  const isDeceived = tried.faults.some(({ kind, target }, index) =>
-    kind === "lie" && target === "malloc" && trial.fired[index] === true
+  const isDeceived = tried.faults.some(({ kind, operation, persistence }, index) =>
+    kind === "lie" && trial.fired[index] === true &&
+    trial.operations.slice(operation, persistence === "once" ? operation + 1 : undefined).some((struck) =>
+      struck.kind === "malloc"
+    )
   )
   if (usability?._tag !== "Refused" || isDeceived) {
     return []
@@ -281,7 +298,11 @@ const outputs = (
   tried: Case,
   { comparesOutputs }: Judging
 ): ReadonlyArray<Finding> => {
-  if (tried.faults.some(({ kind }) => kind === "lie")) {
+  // After an interruption a fault may strike a call of another kind, with a status that such a call never gives.
+  const isForeign = tried.faults.some((point, index) =>
+    point.timing === "after" && trial.fired[index] === true && !hasStruck(trial, point)
+  )
+  if (isForeign || tried.faults.some(({ kind }) => kind === "lie")) {
     return []
   }
   const expected = clean.observations.runs.filter(({ outcome }) => outcome === "succeeded")

@@ -1,4 +1,4 @@
-/** Mutants of admission, child budgets, growth and trimming. */
+/** Mutants of what runs share: slots, the queue, child budgets, and a buffer that grows. */
 import type { Mutant } from "./mutant.ts"
 
 export const admissionMutants: ReadonlyArray<Mutant> = [
@@ -24,7 +24,7 @@ export const admissionMutants: ReadonlyArray<Mutant> = [
 `,
     replace: `      ticket.state = "withdrawn"
 `,
-    scenarios: ["a resident closed under a run that waits"]
+    scenarios: ["gone while it waited"]
   },
   {
     name: "place kept by a run that no longer waits",
@@ -51,7 +51,23 @@ export const admissionMutants: ReadonlyArray<Mutant> = [
     file: "internal/runner/admit.ts",
     find: "const refusal = goneRefusal(state, request) ?? checkAgain(state, frame)",
     replace: "const refusal = goneRefusal(state, request)",
-    scenarios: ["a resident closed under a run that waits"]
+    scenarios: ["gone while it waited"]
+  },
+  {
+    name: "run waits for itself",
+    about: "A fiber may wait for the slot that it holds.",
+    file: "internal/runner/admit.ts",
+    find: "if (admission.waitsForItself(ticket)) {",
+    replace: "if (account.isClosed && admission.waitsForItself(ticket)) {",
+    scenarios: ["a run that would wait for itself"]
+  },
+  {
+    name: "latest head first",
+    about: "Of those that wait in one queue the one that came last is admitted first.",
+    file: "internal/core/admission.ts",
+    find: "    ticket.account.queue.push(ticket)\n",
+    replace: "    ticket.account.queue.unshift(ticket)\n",
+    scenarios: ["two runs queued"]
   },
   {
     name: "refused run not woken",
@@ -79,13 +95,29 @@ export const admissionMutants: ReadonlyArray<Mutant> = [
     scenarios: ["two slots at once"]
   },
   {
+    name: "staging shared by all slots",
+    about: "Every run stages in the first slot's memory, whoever has staged there already.",
+    file: "internal/runner/state.ts",
+    find: "return this.stagings[slot.index] ?? noStaging",
+    replace: "return slot.index < this.stagings.length ? this.stagings[0] ?? noStaging : noStaging",
+    scenarios: ["staged beside each other, and one fails"]
+  },
+  {
+    name: "quota not looked at",
+    about: "A run takes memory on behalf of a child budget however much that has already.",
+    file: "internal/core/account.ts",
+    find: "return this.inUseBytes + byteCount <= this.maxBytes",
+    replace: "return byteCount <= this.maxBytes",
+    scenarios: ["quota refused"]
+  },
+  {
     name: "bytes not given back to a child budget",
     about: "A child budget counts every run that it ever had.",
     file: "internal/core/account.ts",
     find: `    this.inUseBytes -= byteCount
 `,
     replace: "",
-    scenarios: ["two tenants"]
+    scenarios: ["quota refused"]
   },
   {
     name: "reservation not given back",
@@ -96,7 +128,7 @@ export const admissionMutants: ReadonlyArray<Mutant> = [
 `,
     replace: `      reservation.forget()
 `,
-    scenarios: ["two tenants"]
+    scenarios: ["child budget closed under a run"]
   },
   {
     name: "old chunk forgotten after growth",
@@ -123,7 +155,8 @@ export const admissionMutants: ReadonlyArray<Mutant> = [
     name: "admission paused for ever",
     about: "After the chunks were exchanged nobody is admitted any more, unless the layout has changed.",
     file: "internal/runner/configure.ts",
-    find: "  state.admission.resume({ measureAgain: state.epoch !== epoch })\n",
+    find: `  state.admission.resume({ measureAgain: state.epoch !== epoch || state.lifecycle._tag === "Unconfigured" })
+`,
     replace: `  if (state.epoch !== epoch) {
     state.admission.resume({ measureAgain: true })
   }
@@ -131,14 +164,77 @@ export const admissionMutants: ReadonlyArray<Mutant> = [
     scenarios: ["growth past one chunk"]
   },
   {
-    name: "trim forgets the chunk",
-    about: "What is trimmed is taken off the books and not freed.",
+    name: "chunk forgotten that goes first",
+    about: "The chunk that goes before the new one is made is taken off the books and not freed.",
     file: "internal/runner/configure.ts",
     find: `    const old = state.chunks
     state.install(previous, [])
     return freeChunks(state, old).pipe(`,
     replace: `    state.install(previous, [])
     return Effect.void.pipe(`,
-    scenarios: ["trimmed while another waits", "growth past one chunk"]
+    scenarios: ["growth past one chunk"]
+  },
+  {
+    name: "admission paused for ever after a failure",
+    about: "After chunks could not be exchanged nobody is admitted any more.",
+    file: "internal/runner/configure.ts",
+    find: `    settle(state, { isConfigured: Exit.isSuccess(exit) || wasReady, epoch })
+`,
+    replace: `    settle(state, { isConfigured: Exit.isSuccess(exit) || wasReady, epoch })
+    if (Exit.isFailure(exit)) {
+      state.admission.pause()
+    }
+`,
+    scenarios: ["growth fails, and the run with it"]
+  },
+  {
+    name: "old chunk forgotten after a failed growth",
+    about: "When the larger chunk cannot be had, the one that there was is neither kept nor freed.",
+    file: "internal/runner/growth.ts",
+    find: "return Effect.flatMap(exchange(state, withChunk(state, wholeBytes)), () => {",
+    replace: `const forget = Effect.sync(() => {
+      state.counters.retainedBytes = 0
+      state.install(withChunk(state, 0), [])
+    })
+    return Effect.flatMap(Effect.tapError(exchange(state, withChunk(state, wholeBytes)), () => forget), () => {`,
+    scenarios: ["growth fails, and the run with it"]
+  },
+  {
+    name: "new chunk forgotten when it cannot be cleared",
+    about: "A chunk is counted once it is cleared, so that one that cannot be is forgotten.",
+    file: "internal/runner/configure.ts",
+    find: `        chunks.push({ address, byteCount })
+        state.counters.retainedBytes += byteCount
+        state.counters.mallocs += 1
+        return clearMemory(state, address, byteCount, origin("clear"))
+`,
+    replace: `        return Effect.map(clearMemory(state, address, byteCount, origin("clear")), () => {
+          chunks.push({ address, byteCount })
+          state.counters.retainedBytes += byteCount
+          state.counters.mallocs += 1
+        })
+`,
+    scenarios: ["growth past one chunk"],
+    only: "faults"
+  },
+  {
+    name: "growth above the budget",
+    about: "Old and new chunks are held at once although the budget has no room for both.",
+    file: "internal/runner/configure.ts",
+    find: "const bothFit = held + totalBytes(next) <= Math.max(previous.maxBytes, next.maxBytes)",
+    replace: "const bothFit = totalBytes(next) <= Math.max(previous.maxBytes, next.maxBytes)",
+    scenarios: ["growth past one chunk"]
+  },
+  {
+    name: "trimmed chunk not freed",
+    about: "The chunk that is trimmed is forgotten.",
+    file: "internal/runner/growth.ts",
+    find: "return Effect.flatMap(exchange(state, withChunk(state, kept)), () => {",
+    replace: `const forget = Effect.sync(() => {
+      state.counters.retainedBytes = 0
+      state.install(withChunk(state, 0), [])
+    })
+    return Effect.flatMap(forget, () => {`,
+    scenarios: ["trimmed while another waits"]
   }
 ]

@@ -1,18 +1,22 @@
 /** All scenarios of the campaign. */
 import type { Scenario } from "../scenario.ts"
+import { growthScenarios } from "./growth.ts"
 import { memoryScenarios } from "./memory.ts"
 import { oracleScenarios } from "./oracles.ts"
 import { programScenarios } from "./programs.ts"
-import { queueScenarios } from "./queues.ts"
 import { refusalScenarios } from "./refusals.ts"
 import { runScenarios } from "./runs.ts"
+import { sharingScenarios } from "./sharing.ts"
+import { waitingScenarios } from "./waiting.ts"
 
 /** Those of the programme, and what else users do. Every point of them is tried at each change. */
 export const scenarios: ReadonlyArray<Scenario> = [
   ...runScenarios,
   ...memoryScenarios,
   ...programScenarios,
-  ...queueScenarios,
+  ...waitingScenarios,
+  ...sharingScenarios,
+  ...growthScenarios,
   ...refusalScenarios
 ]
 

@@ -3,43 +3,15 @@
  * handles, sizes that no test device has, or the order of releases. A program that sees something wrong complains, and the
  * invariant of its scenario fails.
  */
-import { Context, Data, Effect, Exit, Layer } from "effect"
+import { Effect, Exit, Layer } from "effect"
 import * as Scopes from "effect/Scope"
 import { Arg, DeviceRunner, HostApi, type RunnerOptions } from "leasehold"
 import { add, addInline, addSignature, native } from "../../utils/kernels.ts"
-import { Closing, closingScenario, type Description, type Scenario, scenario, scenarioWith } from "../scenario.ts"
+import { Closing, closingScenario, type Scenario, scenario } from "../scenario.ts"
+import { Complaints, expect, witnessed } from "../witness.ts"
 
 const runnerOf = DeviceRunner.DeviceRunner
 const pairOf = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4), c: new Float32Array(2) })
-
-/** What a program has seen that must not be. */
-class Complaints extends Context.Tag("test/faults/Complaints")<Complaints, Array<string>>() {}
-
-class Complaint extends Data.TaggedError("Complaint")<{ readonly message: string }> {}
-
-const expect = (condition: boolean, complaint: string): Effect.Effect<void, never, Complaints> =>
-  Effect.map(Complaints, (complaints) => {
-    if (!condition) {
-      complaints.push(complaint)
-    }
-  })
-
-const nobodyComplains = Effect.flatMap(
-  Complaints,
-  ([first]) => first === undefined ? Effect.void : Effect.fail(new Complaint({ message: first }))
-)
-
-/** A scenario whose program may complain. */
-const witnessed = (
-  description: Omit<Description<DeviceRunner.DeviceRunner | Complaints>, "invariant">,
-  runner: (
-    options: RunnerOptions.RunnerOptions
-  ) => Layer.Layer<DeviceRunner.DeviceRunner, unknown, HostApi.HostApi | Complaints> = DeviceRunner.layer
-): Scenario =>
-  scenarioWith<DeviceRunner.DeviceRunner | Complaints, unknown>(
-    { ...description, invariant: nobodyComplains },
-    (options) => runner(options).pipe(Layer.provideMerge(Layer.sync(Complaints, () => [])))
-  )
 
 const copy = native("test_copy", { x: Arg.input("uint8", ["n"]), y: Arg.output("uint8", ["n"]) }, {
   execution: "inline"
@@ -63,15 +35,17 @@ const insideLarger = Effect.gen(function*() {
 
 const states: ReadonlySet<string> = new Set(["StaleRun", "RunnerPoisoned", "RunnerClosed"])
 
+/** Says of an old handle that it is refused. */
+const refuses = <E extends { readonly _tag: string }>(operation: Effect.Effect<void, E>) =>
+  Effect.matchEffect(operation, {
+    onFailure: ({ _tag: tag }) => expect(states.has(tag), `an old handle was refused with ${tag}`),
+    onSuccess: () => expect(false, "an old handle reached the device")
+  })
+
 /** Who has ended cannot come back, not even while another run holds the slot. */
 const oldHandle = Effect.gen(function*() {
   const runner = yield* runnerOf
   const old = yield* Effect.scoped(runner.bind(addInline, pairOf()))
-  const refuses = <E extends { readonly _tag: string }>(operation: Effect.Effect<void, E>) =>
-    Effect.matchEffect(operation, {
-      onFailure: ({ _tag: tag }) => expect(states.has(tag), `an old handle was refused with ${tag}`),
-      onSuccess: () => expect(false, "an old handle reached the device")
-    })
   const next = yield* runner.bind(addInline, pairOf())
   yield* expect(next.generation > old.generation, "two runs have the same generation")
   yield* refuses(old.launch)

@@ -1,17 +1,14 @@
 /** Runs inside programs: scopes, races, timeouts, failures of the user's own, and runners that close early. */
 import { Data, Effect } from "effect"
 import { Arg, Callable, DeviceRunner } from "leasehold"
-import { add, addInline, native } from "../../utils/kernels.ts"
+import { add, addInline } from "../../utils/kernels.ts"
+import { failIfInline, refusedByKernel } from "../failIf.ts"
 import { Closing, closingScenario, scenario } from "../scenario.ts"
 
 const runnerOf = DeviceRunner.DeviceRunner
 const pairOf = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4), c: new Float32Array(2) })
 
 class OutputRejected extends Data.TaggedError("OutputRejected")<{ readonly value: number }> {}
-
-const failIf = native("test_fail_if", { shall: Arg.scalar("int32"), y: Arg.output("int32", [2]) }, {
-  execution: "inline"
-})
 
 const throwing = Callable.make({
   signature: { y: Arg.output("int32", [2]) },
@@ -29,10 +26,8 @@ export const programScenarios = [
     name: "first run fails, second does not",
     program: Effect.gen(function*() {
       const runner = yield* runnerOf
-      const failure = yield* Effect.flip(runner.run(failIf, { shall: 1, y: new Int32Array(2) }))
-      // Only the kernel's own refusal is expected here.
-      const isExpected = failure._tag === "LaunchFailed" && failure.detail !== "injected"
-      yield* isExpected ? runner.run(failIf, { shall: 0, y: new Int32Array(2) }) : failure
+      yield* refusedByKernel(runner.run(failIfInline, { shall: 1, y: new Int32Array(2) }))
+      yield* runner.run(failIfInline, { shall: 0, y: new Int32Array(2) })
     })
   }),
   scenario({
