@@ -15,7 +15,7 @@
 #include "host_memory.h"
 #include "lanes.h"
 #include "modules.h"
-#include "outcome.h"
+#include "common/outcome.h"
 #include "settings.h"
 #include "work.h"
 

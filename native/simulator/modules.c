@@ -1,6 +1,6 @@
 #include "modules.h"
 
-#include "numbers.h"
+#include "common/numbers.h"
 
 #include <dlfcn.h>
 #if defined(__linux__)

@@ -6,8 +6,8 @@
  * from one that never was. The ring is only looked at once an address has turned out not to be live: memory that was
  * handed out again is therefore live again, whatever the ring says.
  */
-#ifndef LEASEHOLD_SIMULATOR_RANGES_H
-#define LEASEHOLD_SIMULATOR_RANGES_H
+#ifndef LEASEHOLD_COMMON_RANGES_H
+#define LEASEHOLD_COMMON_RANGES_H
 
 #include "leasehold_host_api.h"
 

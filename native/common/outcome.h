@@ -1,8 +1,8 @@
 /*
  * outcome.h: how a check or a piece of work ended, with what lh_last_error tells about it.
  */
-#ifndef LEASEHOLD_SIMULATOR_OUTCOME_H
-#define LEASEHOLD_SIMULATOR_OUTCOME_H
+#ifndef LEASEHOLD_COMMON_OUTCOME_H
+#define LEASEHOLD_COMMON_OUTCOME_H
 
 #include "leasehold_host_api.h"
 

@@ -1,6 +1,6 @@
-#include "arguments.h"
+#include "common/arguments.h"
 
-#include "numbers.h"
+#include "common/numbers.h"
 
 enum { SCALAR_MAX_BYTES = 8 };
 

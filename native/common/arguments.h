@@ -1,11 +1,11 @@
 /*
  * arguments.h: checking the argument table of a launch.
  */
-#ifndef LEASEHOLD_SIMULATOR_ARGUMENTS_H
-#define LEASEHOLD_SIMULATOR_ARGUMENTS_H
+#ifndef LEASEHOLD_COMMON_ARGUMENTS_H
+#define LEASEHOLD_COMMON_ARGUMENTS_H
 
-#include "outcome.h"
-#include "ranges.h"
+#include "common/outcome.h"
+#include "common/ranges.h"
 
 /* Checks the whole table against the live allocations. */
 outcome arguments_check(const lh_argument *arguments, uint32_t count, const ranges *allocations);

@@ -1,6 +1,6 @@
-#include "transfers.h"
+#include "common/transfers.h"
 
-#include "numbers.h"
+#include "common/numbers.h"
 
 #include <string.h>
 
@@ -35,53 +35,63 @@ static entry trusted_entry(const lh_transfer *transfer) {
   };
 }
 
-static outcome check_device_range(uint64_t address, uint64_t byte_count, const arena *device) {
+static outcome check_device_range(uint64_t address, uint64_t byte_count, const memory_map *memory) {
   if (address == 0) {
     return failure(LH_INVALID_ARGUMENT, "A device address is null.");
   }
-  lh_status status = ranges_check(&device->allocations, address, byte_count);
+  lh_status status = ranges_check(memory->allocations, address, byte_count);
   return outcome_of(status, address_detail(status));
+}
+
+static bool overlaps_bytes(uint64_t address, uint64_t byte_count, uint64_t other_address, uint64_t other_bytes) {
+  return address < other_address + other_bytes && other_address < address + byte_count;
+}
+
+static bool lies_on_device(uint64_t address, uint64_t byte_count, const memory_map *memory) {
+  return overlaps_bytes(address, byte_count, memory->device_address, memory->device_bytes) ||
+         ranges_overlap(memory->allocations, address, byte_count);
 }
 
 /*
  * Host memory that is not ours is the caller's word: only what can be known is checked. On a real device its own
  * memory is no host memory, so it is not here either.
  */
-static outcome check_host_range(uint64_t address, uint64_t byte_count, const arena *device, const host_memory *host) {
+static outcome check_host_range(uint64_t address, uint64_t byte_count, const memory_map *memory) {
   if (address == 0) {
     return failure(LH_INVALID_ARGUMENT, "A host address is null.");
   }
   if (byte_count > SAFE_INTEGER_MAX - address) {
     return failure(LH_INVALID_ARGUMENT, "A host range ends beyond all addresses.");
   }
-  if (arena_overlaps(device, address, byte_count)) {
+  if (lies_on_device(address, byte_count, memory)) {
     return failure(LH_INVALID_ARGUMENT, "A host range lies in device memory.");
   }
-  if (ranges_find(&host->blocks, address) != NULL && ranges_check(&host->blocks, address, byte_count) != LH_OK) {
+  if (ranges_find(memory->host_blocks, address) != NULL &&
+      ranges_check(memory->host_blocks, address, byte_count) != LH_OK) {
     return failure(LH_OUT_OF_RANGE, "The bytes reach beyond the host allocation that they start in.");
   }
   return success();
 }
 
 /* The bytes that the entry reads; a fill reads none. */
-static outcome check_source(entry checked, const arena *device, const host_memory *host) {
+static outcome check_source(entry checked, const memory_map *memory) {
   if (is_fill_kind(checked.kind)) {
     return checked.source <= FILL_VALUE_MAX ? success()
                                             : failure(LH_INVALID_ARGUMENT, "A fill value is above 255.");
   }
-  return checked.kind == LH_TRANSFER_COPY_OUT ? check_device_range(checked.source, checked.byte_count, device)
-                                              : check_host_range(checked.source, checked.byte_count, device, host);
+  return checked.kind == LH_TRANSFER_COPY_OUT ? check_device_range(checked.source, checked.byte_count, memory)
+                                              : check_host_range(checked.source, checked.byte_count, memory);
 }
 
 /* The bytes that the entry writes. */
-static outcome check_destination(entry checked, const arena *device, const host_memory *host) {
+static outcome check_destination(entry checked, const memory_map *memory) {
   bool is_on_device = checked.kind == LH_TRANSFER_COPY_IN || checked.kind == LH_TRANSFER_FILL;
-  return is_on_device ? check_device_range(checked.destination, checked.byte_count, device)
-                      : check_host_range(checked.destination, checked.byte_count, device, host);
+  return is_on_device ? check_device_range(checked.destination, checked.byte_count, memory)
+                      : check_host_range(checked.destination, checked.byte_count, memory);
 }
 
 static outcome check_entry(const lh_transfer *transfer, transfer_order order, bool device_entry_seen,
-                           const arena *device, const host_memory *host) {
+                           const memory_map *memory) {
   entry checked = {0};
   if (!read_entry(transfer, &checked)) {
     return failure(LH_INVALID_ARGUMENT, "A number is no integer from 0 to 2^53 - 1.");
@@ -98,15 +108,14 @@ static outcome check_entry(const lh_transfer *transfer, transfer_order order, bo
   if (order == TRANSFERS_HOST_ENTRIES_FIRST && is_host_kind(checked.kind) && device_entry_seen) {
     return failure(LH_INVALID_ARGUMENT, "A copy or fill on the host stands behind an entry for the device.");
   }
-  outcome checked_destination = check_destination(checked, device, host);
-  return checked_destination.status == LH_OK ? check_source(checked, device, host) : checked_destination;
+  outcome checked_destination = check_destination(checked, memory);
+  return checked_destination.status == LH_OK ? check_source(checked, memory) : checked_destination;
 }
 
-outcome transfers_check(const lh_transfer *transfers, uint32_t count, transfer_order order, const arena *device,
-                        const host_memory *host) {
+outcome transfers_check(const lh_transfer *transfers, uint32_t count, transfer_order order, const memory_map *memory) {
   bool device_entry_seen = false;
   for (uint32_t index = 0; index < count; index += 1) {
-    outcome checked = check_entry(&transfers[index], order, device_entry_seen, device, host);
+    outcome checked = check_entry(&transfers[index], order, device_entry_seen, memory);
     if (checked.status != LH_OK) {
       return failure_at(checked.status, index, checked.detail);
     }
@@ -137,7 +146,7 @@ void transfers_perform(const lh_transfer *transfers, uint32_t count) {
 }
 
 static bool overlaps(uint64_t address, uint64_t byte_count, range touched) {
-  return address < touched.address + touched.reserved_bytes && touched.address < address + byte_count;
+  return overlaps_bytes(address, byte_count, touched.address, touched.reserved_bytes);
 }
 
 bool transfers_touch(const lh_transfer *transfers, uint32_t count, range touched) {

@@ -1,4 +1,4 @@
-#include "ranges.h"
+#include "common/ranges.h"
 
 #include <assert.h>
 #include <stdlib.h>

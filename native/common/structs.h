@@ -1,10 +1,10 @@
 /*
  * structs.h: reading and writing structs that may be shorter or longer at the caller's than they are here.
  */
-#ifndef LEASEHOLD_SIMULATOR_STRUCTS_H
-#define LEASEHOLD_SIMULATOR_STRUCTS_H
+#ifndef LEASEHOLD_COMMON_STRUCTS_H
+#define LEASEHOLD_COMMON_STRUCTS_H
 
-#include "outcome.h"
+#include "common/outcome.h"
 
 #include <stdbool.h>
 #include <stddef.h>

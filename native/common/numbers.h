@@ -1,8 +1,8 @@
 /*
  * numbers.h: the checks that every number from outside passes before it is used.
  */
-#ifndef LEASEHOLD_SIMULATOR_NUMBERS_H
-#define LEASEHOLD_SIMULATOR_NUMBERS_H
+#ifndef LEASEHOLD_COMMON_NUMBERS_H
+#define LEASEHOLD_COMMON_NUMBERS_H
 
 #include <stdbool.h>
 #include <stdint.h>
