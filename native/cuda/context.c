@@ -85,7 +85,7 @@ static void name_code(const cuda_driver *driver, outcome failed, char *name_out)
   const char *name = NULL;
   name_out[0] = '\0';
   /* A code of a kernel's own is none of the driver's. */
-  bool is_own = driver->is_loopback && failed.status == LH_LAUNCH_FAILED;
+  bool is_own = driver->kernel_code != NULL && failed.status == LH_LAUNCH_FAILED;
   bool is_code = failed.device_code > 0 && !is_own;
   if (is_code && driver->get_error_name((cu_result)failed.device_code, &name) == CU_SUCCESS && name != NULL) {
     snprintf(name_out, CODE_NAME_BYTES, "%s", name);

@@ -15,8 +15,8 @@
 /* The entry points of one driver library. It lives as long as the process. */
 typedef struct cuda_driver {
   CU_DRIVER_CALLS(CUDA_DRIVER_FIELD)
-  /* Whether kernels of a test can fail without ending their context, which those of a GPU cannot. See failures.h. */
-  bool is_loopback;
+  /* The code that a kernel of a test returned, which none of a GPU can. Null for every driver but that of the tests. */
+  int32_t (*kernel_code)(cu_result result);
 } cuda_driver;
 
 /*

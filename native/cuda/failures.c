@@ -58,8 +58,8 @@ static const plain_code plain_codes[] = {
     {801, LH_UNSUPPORTED, "The driver does not offer the operation."},
 };
 
-/* What the loopback driver of the tests answers for a kernel that reports a code of its own, which no GPU has. */
-enum { LOOPBACK_KERNEL_CODE = 1000000 };
+/* From here on the loopback driver of the tests tells of kernels that have returned a code, which none of a GPU can. */
+enum { KERNEL_RESULT = 1000000 };
 
 static bool is_sticky(cu_result code) {
   for (size_t index = 0; index < sizeof sticky_codes / sizeof *sticky_codes; index += 1) {
@@ -93,9 +93,9 @@ outcome failure_of(const cuda_driver *driver, cu_result code, call_purpose purpo
   outcome failed = failure(LH_DEVICE_LOST, is_sticky(code) ? "The device's context is lost; only a new process helps."
                                                            : "The driver answered a code that is not known.");
   failed.device_code = code;
-  if (driver->is_loopback && code >= LOOPBACK_KERNEL_CODE) {
+  if (driver->kernel_code != NULL && code >= KERNEL_RESULT) {
     failed = failure(LH_LAUNCH_FAILED, "The kernel reported a failure.");
-    failed.device_code = code - LOOPBACK_KERNEL_CODE;
+    failed.device_code = driver->kernel_code(code);
     return failed;
   }
   for (size_t index = 0; index < sizeof plain_codes / sizeof *plain_codes; index += 1) {

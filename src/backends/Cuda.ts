@@ -57,10 +57,11 @@ export interface Step {
   /** Dynamic shared memory, in bytes. Defaults to `0`. */
   readonly sharedBytes?: number | undefined
   /**
-   * What the kernel takes, in its order: arguments of the callable by name, and constants. A tensor is passed as its device
-   * address, null where it is empty, and a scalar by value. Defaults to all arguments in the order of the signature.
+   * What the kernel takes, in its order: arguments of the callable, by name or by place in the signature, and constants. A
+   * tensor is passed as its device address, null where it is empty, and a scalar by value. Defaults to all arguments in the
+   * order of the signature.
    */
-  readonly parameters?: ReadonlyArray<string | Constant> | undefined
+  readonly parameters?: ReadonlyArray<string | number | Constant> | undefined
 }
 
 /**

@@ -26,12 +26,16 @@ export interface Step {
   readonly grid: Extent
   readonly block: Extent
   readonly sharedBytes?: number | undefined
-  readonly parameters?: ReadonlyArray<string | Constant> | undefined
+  readonly parameters?: ReadonlyArray<StepParameter> | undefined
 }
+
+/** An argument, by its name or its place in the signature, or a constant. */
+export type StepParameter = string | number | Constant
 
 export type StepsOf = (
   dims: Readonly<Record<string, number>>,
-  shapes: Readonly<Record<string, ReadonlyArray<number>>>
+  shapes: Readonly<Record<string, ReadonlyArray<number>>>,
+  args: HostApi.Arguments
 ) => ReadonlyArray<Step>
 
 /** A kernel in a module. */
@@ -65,13 +69,22 @@ interface Prepared {
 export const stepLaunches = (calls: Calls): Launches => {
   const modules = new Modules(calls)
   const loaded: Array<Loaded> = []
+  /** For each module the kernels of it that were loaded, by what says how they are launched. */
+  const handles = new Map<string, WeakMap<StepsOf, HostApi.KernelHandle>>()
   const prepared = new WeakMap<HostApi.Arguments, Prepared>()
   return {
     load: (kernel) =>
       Effect.suspend(() => {
         const { launches, module } = kernel as ModuleKernel
         return Effect.map(modules.load(module), (handle) => {
+          const own = handles.get(module) ?? new WeakMap<StepsOf, HostApi.KernelHandle>()
+          handles.set(module, own)
+          const known = own.get(launches)
+          if (known !== undefined) {
+            return known
+          }
           loaded.push({ module: handle, launches, symbols: new Map() })
+          own.set(launches, loaded.length)
           return loaded.length
         })
       }),
@@ -100,19 +113,20 @@ const prepare = (
   { names }: HostApi.Origin
 ): Prepared | HostApi.HostApiError => {
   const shapes = Object.fromEntries(names.map((name, index) => [name, ArgumentTable.shape(args.cells, index)]))
-  const steps = launches(args.dims, shapes)
+  const steps = launches(args.dims, shapes, args)
   if (steps.length === 0) {
     return refused(HostApi.Status.InvalidArgument, "launches answered no step")
   }
   const stepTable = new Float64Array(steps.length * stepCells)
-  const parameters: Array<string | Constant> = []
+  const parameters: Array<StepParameter> = []
+  const all = Array.from({ length: args.count }, (_, index) => index)
   for (const [index, step] of steps.entries()) {
     const kernel = symbols.get(step.symbol) ?? modules.find(module, step.symbol)
     if (kernel instanceof HostApi.HostApiError) {
       return kernel
     }
     symbols.set(step.symbol, kernel)
-    const own = step.parameters ?? names
+    const own = step.parameters ?? all
     const cells = [
       kernel,
       ...axes(step.grid),
@@ -131,7 +145,7 @@ const prepare = (
     stepTable.set(cells, index * stepCells)
     parameters.push(...own)
   }
-  const parameterTable = writeParameters(parameters, names)
+  const parameterTable = writeParameters(parameters, args.count, names)
   return parameterTable instanceof HostApi.HostApiError ? parameterTable : assemble(stepTable, parameterTable)
 }
 
@@ -141,7 +155,8 @@ const axes = (extent: Extent): ReadonlyArray<number> => {
 }
 
 const writeParameters = (
-  parameters: ReadonlyArray<string | Constant>,
+  parameters: ReadonlyArray<StepParameter>,
+  argumentCount: number,
   names: ReadonlyArray<string>
 ): Float64Array | HostApi.HostApiError => {
   // Somebody may launch without parameters, and the table still has an address.
@@ -149,18 +164,18 @@ const writeParameters = (
   const bytes = new DataView(cells.buffer)
   for (const [index, parameter] of parameters.entries()) {
     const cell = index * parameterCells
-    if (typeof parameter === "string") {
-      cells[cell] = names.indexOf(parameter)
-      if (cells[cell] < 0) {
-        return refused(
-          HostApi.Status.InvalidArgument,
-          `launches names the parameter "${parameter}", which the signature does not have`
-        )
-      }
-    } else {
+    if (typeof parameter === "object") {
       cells[cell] = -1
       cells[cell + 1] = dtypes[parameter.dtype].elementBytes
       writeScalar(bytes, (cell + 2) * Float64Array.BYTES_PER_ELEMENT, parameter.dtype, parameter.value)
+      continue
+    }
+    cells[cell] = typeof parameter === "number" ? parameter : names.indexOf(parameter)
+    if (!Number.isInteger(cells[cell]) || cells[cell]! < 0 || cells[cell]! >= argumentCount) {
+      return refused(
+        HostApi.Status.InvalidArgument,
+        `launches names the parameter ${JSON.stringify(parameter)}, which the signature does not have`
+      )
     }
   }
   return cells
