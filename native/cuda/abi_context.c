@@ -108,7 +108,7 @@ lh_status lh_device_info_get(lh_context *context, lh_device_info *info_out) {
   return context_leave(context, result);
 }
 
-/* The driver aligns allocations to 256 bytes at least; slices of one length in whole such pieces share no line of the cache. */
+/* What the driver aligns every allocation to, and what every access of a kernel may want. */
 enum { ALIGNMENT_BYTES = 256 };
 
 lh_status lh_traits_get(lh_context *context, lh_traits *traits_out) {
@@ -121,7 +121,7 @@ lh_status lh_traits_get(lh_context *context, lh_traits *traits_out) {
     lh_traits traits = {
         .flags = LH_TRAIT_FREE_SYNCHRONIZES | LH_TRAIT_RECOVERY_NEW_PROCESS | overlap,
         .alignment_bytes = ALIGNMENT_BYTES,
-        .size_granularity_bytes = ALIGNMENT_BYTES,
+        .size_granularity_bytes = 1,
         /* However many bytes there are, they travel better gathered: beyond the setting it is done in pieces. */
         .coalesce_max_bytes = SETTING_MEMORY_MAX_BYTES,
         .argument_max_bytes = context->argument_max_bytes,

@@ -849,7 +849,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, o
           ]
           for (const [index, effect] of everything.entries()) {
             const error = yield* refused(effect)
-            assert.deepStrictEqual([error.statusName, error.deviceCode], ["DeviceLost", 100], `operation ${index}`)
+            assert.deepStrictEqual([error.statusName, error.deviceCode], ["DeviceLost", lossCode], `operation ${index}`)
             assert.isTrue(HostApi.isSticky(error.status))
           }
           assertSameBytes(bytes, new Uint8Array(64).fill(3))
