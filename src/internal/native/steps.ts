@@ -171,7 +171,7 @@ const writeParameters = (
       continue
     }
     cells[cell] = typeof parameter === "number" ? parameter : names.indexOf(parameter)
-    if (!Number.isInteger(cells[cell]) || cells[cell]! < 0 || cells[cell]! >= argumentCount) {
+    if (!Number.isInteger(cells[cell]) || cells[cell] < 0 || cells[cell] >= argumentCount) {
       return refused(
         HostApi.Status.InvalidArgument,
         `launches names the parameter ${JSON.stringify(parameter)}, which the signature does not have`
