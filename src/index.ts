@@ -75,6 +75,13 @@ export * as HostApi from "./HostApi.ts"
 export * as HostTensor from "./HostTensor.ts"
 
 /**
+ * A backend of your own.
+ *
+ * @since 0.1.0
+ */
+export * as NativeBackend from "./backends/NativeBackend.ts"
+
+/**
  * Device memory that outlives runs.
  *
  * @since 0.1.0

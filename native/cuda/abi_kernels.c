@@ -30,7 +30,7 @@ static outcome load_module(lh_context *context, const char *path, lh_module *mod
   if (module_out == NULL) {
     return failure(LH_INVALID_ARGUMENT, "The place for the module is null.");
   }
-  cu_module *place = modules_reserve(&context->modules, module_out);
+  cu_module *place = gpu_modules_reserve(&context->modules, module_out);
   if (place == NULL) {
     return failure(LH_BUSY, "A context holds no more modules than it has.");
   }
@@ -38,7 +38,7 @@ static outcome load_module(lh_context *context, const char *path, lh_module *mod
   cu_module loaded = NULL;
   outcome result = read_module(context, path, &loaded);
   *place = result.status == LH_OK ? loaded : NULL;
-  modules_give_back(&context->modules, place);
+  gpu_modules_give_back(&context->modules, place);
   return result;
 }
 
@@ -57,7 +57,7 @@ static outcome find_kernel(lh_context *context, lh_module module, const char *sy
   if (kernel_out == NULL || symbol == NULL || symbol[0] == '\0') {
     return failure(LH_INVALID_ARGUMENT, "The place for the kernel is null, or the symbol is null or empty.");
   }
-  cu_module loaded = modules_module(&context->modules, module);
+  cu_module loaded = gpu_modules_module(&context->modules, module);
   if (loaded == NULL) {
     return failure(LH_UNKNOWN_HANDLE, "The module is unknown.");
   }
@@ -70,7 +70,7 @@ static outcome find_kernel(lh_context *context, lh_module module, const char *sy
   if (result.status != LH_OK) {
     return result;
   }
-  *kernel_out = modules_add_kernel(&context->modules, function);
+  *kernel_out = gpu_modules_add_kernel(&context->modules, function);
   return *kernel_out > 0.0 ? success() : failure(LH_BUSY, "A context holds no more kernels than it has.");
 }
 

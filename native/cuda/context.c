@@ -194,7 +194,7 @@ static void give_back(lh_context *context) {
     driver_outcome(context, driver->mem_free(allocation_start(context, address)), CALL_OTHER);
   }
   if (!is_lost(context)) {
-    modules_unload(&context->modules, driver);
+    gpu_modules_unload(&context->modules, driver);
     close_streams(context);
   }
 }

@@ -48,7 +48,7 @@ struct lh_context {
   ranges host_blocks;
   ranges registered;
   ticket_table tickets;
-  module_table modules;
+  gpu_module_table modules;
 };
 
 /* The longest that a call waits for the device, in nanoseconds. */

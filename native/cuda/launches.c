@@ -65,7 +65,7 @@ static outcome check_parameters(const lh_context *context, const lh_launch_plan 
 static outcome check_step(lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
                           const lh_argument *arguments, uint32_t count) {
   uint64_t shared_bytes = 0;
-  if (modules_kernel(&context->modules, step->kernel) == NULL) {
+  if (gpu_modules_kernel(&context->modules, step->kernel) == NULL) {
     return failure(LH_UNKNOWN_HANDLE, "The kernel is unknown.");
   }
   if (!read_axes(step->grid, 1) || !read_axes(step->block, 1)) {
@@ -119,7 +119,7 @@ static outcome allow_shared(lh_context *context, found_kernel *kernel, uint32_t 
 }
 
 static outcome put_step(lh_context *context, ticket_slot *slot, const lh_launch_step *step, const void **pointers) {
-  found_kernel *kernel = modules_kernel(&context->modules, step->kernel);
+  found_kernel *kernel = gpu_modules_kernel(&context->modules, step->kernel);
   uint32_t shared_bytes = (uint32_t)step->shared_bytes;
   outcome allowed = allow_shared(context, kernel, shared_bytes);
   if (allowed.status != LH_OK) {

@@ -44,7 +44,7 @@ outcome module_read(const char *path, char **image_out) {
   return read;
 }
 
-cu_module *modules_reserve(module_table *table, double *module_out) {
+cu_module *gpu_modules_reserve(gpu_module_table *table, double *module_out) {
   if (table->module_count == MODULE_MAX_COUNT) {
     return NULL;
   }
@@ -53,19 +53,19 @@ cu_module *modules_reserve(module_table *table, double *module_out) {
   return &table->modules[table->module_count - 1];
 }
 
-void modules_give_back(module_table *table, cu_module *place) {
+void gpu_modules_give_back(gpu_module_table *table, cu_module *place) {
   if (*place == NULL && place == &table->modules[table->module_count - 1]) {
     table->module_count -= 1;
   }
 }
 
-cu_module modules_module(const module_table *table, double module) {
+cu_module gpu_modules_module(const gpu_module_table *table, double module) {
   uint64_t number = 0;
   bool is_known = safe_integer_read(module, &number) && number > 0 && number <= table->module_count;
   return is_known ? table->modules[number - 1] : NULL;
 }
 
-double modules_add_kernel(module_table *table, cu_function function) {
+double gpu_modules_add_kernel(gpu_module_table *table, cu_function function) {
   for (uint32_t index = 0; index < table->kernel_count; index += 1) {
     if (table->kernels[index].function == function) {
       return (double)(index + 1);
@@ -79,13 +79,13 @@ double modules_add_kernel(module_table *table, cu_function function) {
   return (double)table->kernel_count;
 }
 
-found_kernel *modules_kernel(module_table *table, double kernel) {
+found_kernel *gpu_modules_kernel(gpu_module_table *table, double kernel) {
   uint64_t number = 0;
   bool is_known = safe_integer_read(kernel, &number) && number > 0 && number <= table->kernel_count;
   return is_known ? &table->kernels[number - 1] : NULL;
 }
 
-void modules_unload(module_table *table, const cuda_driver *driver) {
+void gpu_modules_unload(gpu_module_table *table, const cuda_driver *driver) {
   for (uint32_t index = 0; index < table->module_count; index += 1) {
     if (table->modules[index] != NULL) {
       driver->module_unload(table->modules[index]);

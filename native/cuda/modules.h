@@ -18,31 +18,31 @@ typedef struct found_kernel {
   uint32_t shared_bytes; /* the most that it was allowed so far, above what every kernel is */
 } found_kernel;
 
-typedef struct module_table {
+typedef struct gpu_module_table {
   cu_module modules[MODULE_MAX_COUNT];
   uint32_t module_count;
   found_kernel kernels[KERNEL_MAX_COUNT];
   uint32_t kernel_count;
-} module_table;
+} gpu_module_table;
 
 /* Reads a module's file, with a zero behind it. The caller frees it. Needs no lock. */
 outcome module_read(const char *path, char **image_out);
 
 /* The place of a new module, or null where there is none. */
-cu_module *modules_reserve(module_table *table, double *module_out);
+cu_module *gpu_modules_reserve(gpu_module_table *table, double *module_out);
 
 /* Gives the last place back where no module came to be in it, so that trying again does not use places up. */
-void modules_give_back(module_table *table, cu_module *place);
+void gpu_modules_give_back(gpu_module_table *table, cu_module *place);
 
 /* The module of a number, or null. */
-cu_module modules_module(const module_table *table, double module);
+cu_module gpu_modules_module(const gpu_module_table *table, double module);
 
 /* Adds a kernel, or finds it where it was found before. Zero where the table is full. */
-double modules_add_kernel(module_table *table, cu_function function);
+double gpu_modules_add_kernel(gpu_module_table *table, cu_function function);
 
 /* The kernel of a number, or null. */
-found_kernel *modules_kernel(module_table *table, double kernel);
+found_kernel *gpu_modules_kernel(gpu_module_table *table, double kernel);
 
-void modules_unload(module_table *table, const cuda_driver *driver);
+void gpu_modules_unload(gpu_module_table *table, const cuda_driver *driver);
 
 #endif

@@ -205,10 +205,7 @@ export const layer = (
   Layer.scopedContext(Effect.gen(function*() {
     const settings = yield* settingsOf(options)
     const longCalls = yield* choice("longCalls", options.longCalls ?? defaults.longCalls, ["worker", "inline"])
-    const deviceIndex = options.device ?? defaults.device
-    if (!Number.isInteger(deviceIndex) || deviceIndex < 0 || deviceIndex > maxDeviceIndex) {
-      return yield* invalid("Size", "device", `it should be a whole number from 0 to ${maxDeviceIndex}`)
-    }
+    const deviceIndex = yield* wholeNumber("device", options.device ?? defaults.device, maxDeviceIndex)
     const functions = yield* loadLibrary({
       backend: "cuda",
       path: options.libraryPath ?? join(nativeFolder, "build", "libleasehold_cuda.so"),
@@ -231,7 +228,7 @@ export const layer = (
     )
   }))
 
-const { bytes, choice, invalid } = optionsOf("Cuda")
+const { bytes, choice, invalid, wholeNumber } = optionsOf("Cuda")
 
 /** The C sources that come with the package, and what is built from them. */
 const nativeFolder = fileURLToPath(new URL("../../native", import.meta.url))

@@ -42,6 +42,8 @@ export interface Options {
   readonly mostArguments?: number
   /** The device's own code for what `test_lose_device` does. Defaults to that of the simulator. */
   readonly lossCode?: number
+  /** Whether a launch off the loop's thread keeps a worker thread of the process until its kernel has ended. */
+  readonly keepsWorkers?: boolean
 }
 
 const { Status } = HostApi
@@ -236,6 +238,10 @@ export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, o
 
   /** Occupies all worker threads of the process until the gate is opened, at which one kernel stands already. */
   const occupyWorkers: Effect.Effect<Fiber.Fiber<unknown>> = Effect.gen(function*() {
+    if (options.keepsWorkers === true) {
+      // The kernels that wait for their turn have them all.
+      return Fiber.void
+    }
     const waits = Array.from({ length: workerThreads }, () => options.gate.wait)
     const fiber = yield* Effect.fork(Effect.all(waits, { concurrency: "unbounded", discard: true }))
     yield* Effect.repeat(nextTurn, { until: () => options.gate.waiting() === 1 + workerThreads })

@@ -28,7 +28,12 @@ export const optionsOf = (backend: string) => {
       ? Effect.succeed(input)
       : invalid("Choice", option, `it should be one of ${choices.map((name) => `"${name}"`).join(", ")}`)
 
-  return { invalid, bytes, choice }
+  const wholeNumber = (option: string, input: number, most: number): Effect.Effect<number, InvalidConfiguration> =>
+    Number.isInteger(input) && input >= 0 && input <= most
+      ? Effect.succeed(input)
+      : invalid("Size", option, `it should be a whole number from 0 to ${most}`)
+
+  return { invalid, bytes, choice, wholeNumber }
 }
 
 /** Settings as the native library reads them. */

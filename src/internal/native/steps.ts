@@ -76,6 +76,9 @@ export const stepLaunches = (calls: Calls): Launches => {
     load: (kernel) =>
       Effect.suspend(() => {
         const { launches, module } = kernel as ModuleKernel
+        if (calls.lost || calls.ended) {
+          return Effect.fail(calls.failure("loadKernel", HostApi.Status.DeviceLost))
+        }
         return Effect.map(modules.load(module), (handle) => {
           const own = handles.get(module) ?? new WeakMap<StepsOf, HostApi.KernelHandle>()
           handles.set(module, own)

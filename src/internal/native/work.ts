@@ -125,7 +125,9 @@ const waitFor = (calls: Calls, operation: string, ticket: number): Effect.Effect
   briefFailedOut[0] = noEntry
   const status = calls.ended
     ? HostApi.Status.DeviceLost
-    : calls.observe(Number(functions.lh_wait(context, ticket, calls.leavesThread ? briefWaitNanos : waitNanos, briefFailedOut)))
+    : calls.observe(
+      Number(functions.lh_wait(context, ticket, calls.leavesThread ? briefWaitNanos : waitNanos, briefFailedOut))
+    )
   return isUnderWay(status)
     ? waitOffThread(calls, operation, ticket)
     : status === HostApi.Status.Ok

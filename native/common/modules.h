@@ -3,8 +3,8 @@
  *
  * Libraries are never unloaded: the host may hold threads in them, and koffi and other users may share them.
  */
-#ifndef LEASEHOLD_SIMULATOR_MODULES_H
-#define LEASEHOLD_SIMULATOR_MODULES_H
+#ifndef LEASEHOLD_COMMON_MODULES_H
+#define LEASEHOLD_COMMON_MODULES_H
 
 #include "leasehold_kernel.h"
 

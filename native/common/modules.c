@@ -1,4 +1,4 @@
-#include "modules.h"
+#include "common/modules.h"
 
 #include "common/numbers.h"
 
