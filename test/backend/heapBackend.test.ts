@@ -22,18 +22,27 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const build = (): string => {
   const output = join(folder, "libheap_backend.so")
   const common = readdirSync(join(native, "common")).filter((name) => name.endsWith(".c"))
-  execFileSync("cc", [
-    ...["-std=c11", "-D_GNU_SOURCE", "-DLIBRARY_SUFFIX=\".so\"", "-O2", "-Wall", "-Wextra", "-Werror"],
-    ...["-shared", "-fPIC", "-pthread", "-fvisibility=hidden", `-I${native}`, `-I${join(native, "include")}`],
-    ...["-o", output, source, ...common.map((name) => join(native, "common", name)), "-ldl"]
-  ])
+  const sources = [source, ...common.map((name) => join(native, "common", name))]
+  const flags = `-std=c11 -D_GNU_SOURCE -DLIBRARY_SUFFIX=".so" -O2 -Wall -Wextra -Werror -shared -fPIC -pthread`.split(
+    " "
+  )
+  const folders = [`-I${native}`, `-I${join(native, "include")}`]
+  execFileSync("cc", [...flags, "-fvisibility=hidden", ...folders, "-o", output, ...sources, "-ldl"])
   return output
 }
 
 const libraryPath = build()
-const kernel = (symbol: string) =>
-  NativeBackend.kernel({ backend: "heap", library: join(nativeFolder, "libleasehold_test_kernels.so"), symbol })
+const library = join(nativeFolder, "libleasehold_test_kernels.so")
+const kernel = (symbol: string) => NativeBackend.kernel({ backend: "heap", library, symbol })
+
+// #region use
 const heap = NativeBackend.layer({ backend: "heap", libraryPath })
+
+const copy = Callable.native({
+  signature: { x: Arg.input("uint8", ["n"]), y: Arg.output("uint8", ["n"]) },
+  kernels: [NativeBackend.kernel({ backend: "heap", library, symbol: "test_copy" })]
+})
+// #endregion
 
 suite("a backend of somebody else", heap, { kernel, gate, immediate: true, keepsWorkers: true })
 
@@ -48,10 +57,6 @@ describe("a backend of somebody else", () => {
   it.scoped("carries runs", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
-      const copy = Callable.native({
-        signature: { x: Arg.input("uint8", ["n"]), y: Arg.output("uint8", ["n"]) },
-        kernels: [kernel("test_copy")]
-      })
       const x = Uint8Array.from({ length: 100 }, (_, index) => index)
       const y = new Uint8Array(100)
       yield* runner.run(copy, { x, y })

@@ -32,7 +32,7 @@ static uint64_t violation_count = 0;
 static char violation_text[VIOLATION_TEXT_BYTES];
 
 #define ENTRY_NAME(field, name, parameters) #name,
-static const char *const entry_names[ENTRY_COUNT] = {CU_DRIVER_CALLS(ENTRY_NAME)};
+static const char *const entry_names[ENTRY_COUNT] = {CU_DRIVER_CALLS(ENTRY_NAME) LOOPBACK_OTHER_CALLS(ENTRY_NAME)};
 
 void violate(const char *format, ...) {
   size_t used = strlen(violation_text);

@@ -49,6 +49,17 @@ typedef struct loopback_geometry {
 
 typedef void (*loopback_kernel)(void **parameters, const loopback_geometry *geometry);
 
+/* What the backend does not call, and programs that it is compared with do. */
+#define LOOPBACK_OTHER_CALLS(CALL)                                                                                         \
+  CALL(ctx_synchronize, cuCtxSynchronize, (void))                                                                          \
+  CALL(memcpy_in, cuMemcpyHtoD_v2, (cu_device_address destination, const void *source, size_t byte_count))                 \
+  CALL(memcpy_out, cuMemcpyDtoH_v2, (void *destination, cu_device_address source, size_t byte_count))                      \
+  CALL(stream_synchronize, cuStreamSynchronize, (cu_stream stream))                                                        \
+  CALL(mem_alloc_async, cuMemAllocAsync, (cu_device_address * address_out, size_t byte_count, cu_stream stream))           \
+  CALL(mem_free_async, cuMemFreeAsync, (cu_device_address address, cu_stream stream))                                      \
+  CALL(default_mem_pool, cuDeviceGetDefaultMemPool, (void **pool_out, cu_device device))                                   \
+  CALL(mem_pool_set_attribute, cuMemPoolSetAttribute, (void *pool, int attribute, void *value))
+
 /* The host memory behind a device address. */
 static inline void *loopback_memory(cu_device_address address) { return (void *)(uintptr_t)(address - LOOPBACK_BIAS); }
 

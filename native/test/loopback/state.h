@@ -99,7 +99,9 @@ extern loopback_state state;
 
 /* Every entry point, by number. */
 #define ENTRY_NUMBER(field, name, parameters) ENTRY_##field,
-typedef enum entry_point { CU_DRIVER_CALLS(ENTRY_NUMBER) ENTRY_COUNT } entry_point;
+typedef enum entry_point {
+  CU_DRIVER_CALLS(ENTRY_NUMBER) LOOPBACK_OTHER_CALLS(ENTRY_NUMBER) ENTRY_COUNT
+} entry_point;
 
 /* Whether a call has to be made with the device's context current. */
 typedef enum call_scope { SCOPE_ANYWHERE, SCOPE_CONTEXT } call_scope;
