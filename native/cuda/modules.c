@@ -85,12 +85,3 @@ found_kernel *gpu_modules_kernel(gpu_module_table *table, double kernel) {
   bool is_known = safe_integer_read(kernel, &number) && number > 0 && number <= table->kernel_count;
   return is_known ? &table->kernels[number - 1] : NULL;
 }
-
-void gpu_modules_unload(gpu_module_table *table, const cuda_driver *driver) {
-  for (uint32_t index = 0; index < table->module_count; index += 1) {
-    if (table->modules[index] != NULL) {
-      driver->module_unload(table->modules[index]);
-    }
-  }
-  table->module_count = 0;
-}

@@ -46,6 +46,4 @@ double gpu_modules_add_kernel(gpu_module_table *table, cu_function function);
 /* The kernel of a number, or null. */
 found_kernel *gpu_modules_kernel(gpu_module_table *table, double kernel);
 
-void gpu_modules_unload(gpu_module_table *table, const cuda_driver *driver);
-
 #endif

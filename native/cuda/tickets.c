@@ -113,9 +113,7 @@ void tickets_end_all(lh_context *context) {
   const cuda_driver *driver = context->driver;
   for (uint32_t index = 0; index < TICKET_MAX_COUNT; index += 1) {
     ticket_slot *slot = &context->tickets.slots[index];
-    outcome lost;
-    char name[CODE_NAME_BYTES];
-    if (gpu_is_lost(context->gpu, &lost, name)) {
+    if (context_is_lost(context)) {
       return;
     }
     if (slot->ticket != 0) {
