@@ -222,8 +222,12 @@ outcome bounce_add(lh_context *context, ticket_slot *slot, size_t byte_count, vo
   }
   added->destination = destination;
   added->byte_count = byte_count;
-  added->next = slot->bounces;
-  slot->bounces = added;
+  if (slot->bounces == NULL) {
+    slot->bounces = added;
+  } else {
+    slot->last_bounce->next = added;
+  }
+  slot->last_bounce = added;
   *pinned_out = added->pinned;
   return success();
 }

@@ -28,7 +28,8 @@ typedef struct ticket_slot {
   uint64_t ticket; /* 0: free */
   cu_stream stream;
   cu_event event; /* null where the stream itself is asked; kept for the next ticket of the slot */
-  bounce *bounces;
+  bounce *bounces; /* in the order of the table */
+  bounce *last_bounce;
   bool is_launch;
   outcome failed; /* success, or how its work failed, or perhaps failed, where that was told before it came to rest */
 } ticket_slot;
