@@ -103,6 +103,7 @@ static void point_at(const lh_parameter *parameter, const lh_argument *arguments
   *pointer_out = is_scalar(argument) ? (const void *)argument->scalar : (const void *)address_out;
 }
 
+/* With the mutex held, so that nobody takes back what somebody else has just allowed. */
 static outcome allow_shared(lh_context *context, found_kernel *kernel, uint32_t shared_bytes) {
   if (shared_bytes <= SHARED_BYTES_FOR_ALL || shared_bytes <= kernel->shared_bytes) {
     return success();
@@ -119,9 +120,12 @@ static outcome allow_shared(lh_context *context, found_kernel *kernel, uint32_t 
 }
 
 static outcome put_step(lh_context *context, ticket_slot *slot, const lh_launch_step *step, const void **pointers) {
-  found_kernel *kernel = gpu_modules_kernel(&context->modules, step->kernel);
   uint32_t shared_bytes = (uint32_t)step->shared_bytes;
+  pthread_mutex_lock(&context->mutex);
+  found_kernel *kernel = gpu_modules_kernel(&context->modules, step->kernel);
+  cu_function function = kernel->function;
   outcome allowed = allow_shared(context, kernel, shared_bytes);
+  pthread_mutex_unlock(&context->mutex);
   if (allowed.status != LH_OK) {
     return allowed;
   }
@@ -129,7 +133,7 @@ static outcome put_step(lh_context *context, ticket_slot *slot, const lh_launch_
   void **parameters = NULL;
   memcpy(&parameters, &pointers, sizeof parameters);
   return driver_outcome(context,
-                        context->driver->launch_kernel(kernel->function, (unsigned int)step->grid[0],
+                        context->driver->launch_kernel(function, (unsigned int)step->grid[0],
                                                        (unsigned int)step->grid[1], (unsigned int)step->grid[2],
                                                        (unsigned int)step->block[0], (unsigned int)step->block[1],
                                                        (unsigned int)step->block[2], shared_bytes, slot->stream,
