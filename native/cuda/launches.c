@@ -17,11 +17,14 @@ static bool is_scalar(const lh_argument *argument) { return (uint64_t)argument->
 /* The bytes that a parameter takes in a kernel's block; 0 where the parameter is not valid. */
 static uint64_t parameter_bytes(const lh_parameter *parameter, const lh_argument *arguments, uint32_t count) {
   uint64_t value = 0;
+  if (parameter->reserved != 0.0) {
+    return 0;
+  }
   if (parameter->argument == -1.0) {
     bool is_valid = safe_integer_read(parameter->byte_count, &value) && value <= PARAMETER_MAX_BYTES;
     return is_valid ? value : 0;
   }
-  if (!safe_integer_read(parameter->argument, &value) || value >= count) {
+  if (parameter->byte_count != 0.0 || !safe_integer_read(parameter->argument, &value) || value >= count) {
     return 0;
   }
   const lh_argument *argument = &arguments[value];
@@ -50,7 +53,7 @@ static outcome check_parameters(const lh_context *context, const lh_launch_plan 
   for (uint64_t index = 0; index < parameter_count; index += 1) {
     uint64_t byte_count = parameter_bytes(&plan->parameters[first + index], arguments, count);
     if (byte_count == 0) {
-      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument, or a constant without bytes.");
+      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument and no constant of 1 to 8 bytes.");
     }
     /* Each lies at a multiple of its own size. */
     uint64_t aligned_bytes = 0;
@@ -65,6 +68,11 @@ static outcome check_parameters(const lh_context *context, const lh_launch_plan 
 static outcome check_step(lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
                           const lh_argument *arguments, uint32_t count) {
   uint64_t shared_bytes = 0;
+  for (size_t index = 0; index < sizeof step->reserved / sizeof *step->reserved; index += 1) {
+    if (step->reserved[index] != 0.0) {
+      return failure(LH_INVALID_ARGUMENT, "A reserved field of a step is not zero.");
+    }
+  }
   if (gpu_modules_kernel(&context->modules, step->kernel) == NULL) {
     return failure(LH_UNKNOWN_HANDLE, "The kernel is unknown.");
   }
