@@ -78,7 +78,7 @@ void check_driver_is_empty(void) {
 /* Devices --------------------------------------------------------------------------------------------------------- */
 
 uint32_t new_device(void) {
-  static uint32_t used_count = 0;
+  static uint32_t used_count = 1;
   if (used_count == LOOPBACK_DEVICE_COUNT) {
     give_up("The loopback driver has too few devices.");
   }

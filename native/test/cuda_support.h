@@ -39,7 +39,7 @@ lh_status open_loopback(uint32_t device_index, const char *settings, lh_error *e
 /* The same, or ends the program. */
 lh_context *open_cuda(uint32_t device_index, const char *settings);
 
-/* A device that no test has opened yet: one that is lost stays so as long as the process lives. */
+/* A device that no test has lost yet: one that is stays so as long as the process lives. Device 0 is never handed out. */
 uint32_t new_device(void);
 
 /* That nothing was done that no caller of a driver should do, and that this thread's contexts are popped. */
