@@ -30,15 +30,19 @@ static outcome load_module(lh_context *context, const char *path, lh_module *mod
   if (module_out == NULL) {
     return failure(LH_INVALID_ARGUMENT, "The place for the module is null.");
   }
-  cu_module *place = gpu_modules_reserve(&context->modules, module_out);
+  cu_module *place = gpu_modules_reserve(&context->modules);
   if (place == NULL) {
     return failure(LH_BUSY, "A context holds no more modules than it has.");
   }
   /* The place is taken first, so that a module that was loaded always has one. */
   cu_module loaded = NULL;
   outcome result = read_module(context, path, &loaded);
-  *place = result.status == LH_OK ? loaded : NULL;
-  gpu_modules_give_back(&context->modules, place);
+  if (result.status == LH_OK) {
+    *place = loaded;
+    *module_out = gpu_modules_number(&context->modules, place);
+  } else {
+    gpu_modules_give_back(&context->modules, place);
+  }
   return result;
 }
 
@@ -70,8 +74,12 @@ static outcome find_kernel(lh_context *context, lh_module module, const char *sy
   if (result.status != LH_OK) {
     return result;
   }
-  *kernel_out = gpu_modules_add_kernel(&context->modules, function);
-  return *kernel_out > 0.0 ? success() : failure(LH_BUSY, "A context holds no more kernels than it has.");
+  double kernel = gpu_modules_add_kernel(&context->modules, function);
+  if (kernel == 0.0) {
+    return failure(LH_BUSY, "A context holds no more kernels than it has.");
+  }
+  *kernel_out = kernel;
+  return success();
 }
 
 lh_status lh_kernel_find(lh_context *context, lh_module module, const char *symbol, lh_kernel *kernel_out) {

@@ -22,6 +22,11 @@ static bool reserve_raised(lh_context *context) {
   return raised != NULL;
 }
 
+static void add_raised(lh_context *context, uint64_t address, cu_device_address start) {
+  context->raised[context->raised_count] = (raised_allocation){.address = address, .start = start};
+  context->raised_count += 1;
+}
+
 cu_device_address allocation_start(const lh_context *context, uint64_t address) {
   for (size_t index = 0; index < context->raised_count; index += 1) {
     if (context->raised[index].address == address) {
@@ -75,8 +80,7 @@ static outcome keep(lh_context *context, cu_device_address start, range kept) {
                                     : failure(LH_HOST_OUT_OF_MEMORY, "The host has no room.");
   }
   if (is_raised) {
-    context->raised[context->raised_count] = (raised_allocation){.address = kept.address, .start = start};
-    context->raised_count += 1;
+    add_raised(context, kept.address, start);
   }
   ranges_add(&context->allocations, kept);
   context->counters.malloc_count += 1;
@@ -136,6 +140,18 @@ static outcome end_range(ranges *table, lh_address address, range *ended_out) {
   return outcome_of(status, address_detail(status));
 }
 
+/*
+ * Takes back a range that the driver did not: it is still ours to free. Nobody else was given its addresses meanwhile. Where
+ * the host has no room for that, or the device is lost, the memory is forgotten.
+ */
+static bool revive_range(ranges *table, range ended, outcome released) {
+  bool is_revived = released.status != LH_OK && released.status != LH_DEVICE_LOST && ranges_reserve(table);
+  if (is_revived) {
+    ranges_add(table, ended);
+  }
+  return is_revived;
+}
+
 /* The driver waits by itself for all work of the device, so the memory is not freed under any. */
 static outcome free_device_range(lh_context *context, lh_address address) {
   range ended;
@@ -147,6 +163,10 @@ static outcome free_device_range(lh_context *context, lh_address address) {
   forget_raised(context, ended.address);
   result = release_start(context, start);
   context->counters.free_count += result.status == LH_OK ? 1 : 0;
+  bool has_room = start == ended.address || reserve_raised(context);
+  if (has_room && revive_range(&context->allocations, ended, result) && start != ended.address) {
+    add_raised(context, ended.address, start);
+  }
   return result;
 }
 
@@ -233,7 +253,12 @@ lh_status lh_host_malloc(lh_context *context, uint64_t byte_count, lh_address *a
 static outcome end_host_range(lh_context *context, ranges *table, lh_address address, host_release call) {
   range ended;
   outcome result = end_range(table, address, &ended);
-  return result.status == LH_OK ? release_host(context, call, ended.address) : result;
+  if (result.status != LH_OK) {
+    return result;
+  }
+  result = release_host(context, call, ended.address);
+  revive_range(table, ended, result);
+  return result;
 }
 
 lh_status lh_host_free(lh_context *context, lh_address address) {

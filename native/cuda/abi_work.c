@@ -32,6 +32,9 @@ static outcome submit(lh_context *context, uint32_t lane, const lh_transfer *tra
   }
   const memory_map memory = context_memory(context);
   outcome checked = transfers_check(transfers, count, TRANSFERS_HOST_ENTRIES_FIRST, &memory);
+  if (checked.status == LH_OK) {
+    checked = copies_check(context, transfers, count);
+  }
   if (checked.status != LH_OK) {
     return checked;
   }

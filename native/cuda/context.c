@@ -45,12 +45,24 @@ static outcome read_limits(lh_context *context) {
   return asked;
 }
 
+bool context_is_lost(const lh_context *context) {
+  outcome lost;
+  char name[CODE_NAME_BYTES];
+  return gpu_is_lost(context->gpu, &lost, name);
+}
+
 static void close_streams(lh_context *context) {
-  for (uint32_t lane = 0; lane < LH_LANE_COUNT; lane += 1) {
+  for (uint32_t lane = 0; lane < LH_LANE_COUNT && !context_is_lost(context); lane += 1) {
     if (context->streams[lane] != NULL && (lane == 0 || context->setup.lanes_overlap)) {
-      context->driver->stream_destroy(context->streams[lane]);
+      driver_outcome(context, context->driver->stream_destroy(context->streams[lane]), CALL_OTHER);
     }
     context->streams[lane] = NULL;
+  }
+}
+
+static void release_primary(lh_context *context) {
+  if (!context_is_lost(context)) {
+    driver_outcome(context, context->driver->primary_ctx_release(gpu_device(context->gpu)), CALL_OTHER);
   }
 }
 
@@ -66,17 +78,13 @@ static outcome open_device(lh_context *context) {
     if (opened.status == LH_OK) {
       opened = read_limits(context);
     }
-    outcome lost;
-    char name[CODE_NAME_BYTES];
-    if (opened.status != LH_OK && !gpu_is_lost(context->gpu, &lost, name)) {
+    if (opened.status != LH_OK) {
       close_streams(context);
     }
     driver_end(context);
   }
-  outcome lost;
-  char name[CODE_NAME_BYTES];
-  if (opened.status != LH_OK && !gpu_is_lost(context->gpu, &lost, name)) {
-    context->driver->primary_ctx_release(gpu_device(context->gpu));
+  if (opened.status != LH_OK) {
+    release_primary(context);
   }
   return opened;
 }
@@ -147,67 +155,70 @@ lh_status context_open(const cuda_settings *setup, uint32_t device_index, lh_err
 
 /* Ending ---------------------------------------------------------------------------------------------------------- */
 
-static cu_result query_all(lh_context *context) {
-  for (uint32_t lane = 0; lane < LH_LANE_COUNT; lane += 1) {
-    cu_result code = context->driver->stream_query(context->streams[lane]);
-    if (code != CU_SUCCESS) {
-      return code;
+/* Whether a stream comes to rest in time. A failure that it tells of says nothing about that, so it is asked again. */
+static bool stream_comes_to_rest(lh_context *context, cu_stream stream, patience *left) {
+  do {
+    cu_result code = context->driver->stream_query(stream);
+    if (code == CU_SUCCESS) {
+      return true;
     }
-    if (!context->setup.lanes_overlap) {
-      break;
+    if (code != CU_ERROR_NOT_READY) {
+      pthread_mutex_lock(&context->mutex);
+      outcome failed = tickets_fail(context, stream, code);
+      pthread_mutex_unlock(&context->mutex);
+      if (failed.status == LH_DEVICE_LOST) {
+        return false;
+      }
     }
-  }
-  return CU_SUCCESS;
+  } while (patience_pause(left));
+  return false;
 }
 
-/* Whether all streams come to rest in time. */
+/* Whether all streams do. */
 static bool comes_to_rest(lh_context *context) {
   patience left = patience_of(WAIT_MAX_NANOS);
-  cu_result code = query_all(context);
-  while (code == CU_ERROR_NOT_READY && patience_pause(&left)) {
-    code = query_all(context);
+  uint32_t stream_count = context->setup.lanes_overlap ? LH_LANE_COUNT : 1;
+  for (uint32_t lane = 0; lane < stream_count; lane += 1) {
+    if (!stream_comes_to_rest(context, context->streams[lane], &left)) {
+      return false;
+    }
   }
-  /* A kernel that failed without ending the context has ended all the same. */
-  return code == CU_SUCCESS || (code != CU_ERROR_NOT_READY && driver_outcome(context, code, CALL_OTHER).status != LH_DEVICE_LOST);
-}
-
-static bool is_lost(lh_context *context) {
-  outcome lost;
-  char name[CODE_NAME_BYTES];
-  return gpu_is_lost(context->gpu, &lost, name);
+  return true;
 }
 
 /* Gives everything back, for as long as the device is not lost on the way. */
 static void give_back(lh_context *context) {
   const cuda_driver *driver = context->driver;
   tickets_end_all(context);
-  for (size_t index = 0; index < context->registered.live_count && !is_lost(context); index += 1) {
+  for (size_t index = 0; index < context->registered.live_count && !context_is_lost(context); index += 1) {
     void *address = (void *)(uintptr_t)context->registered.live[index].address;
     driver_outcome(context, driver->mem_host_unregister(address), CALL_OTHER);
   }
-  for (size_t index = 0; index < context->host_blocks.live_count && !is_lost(context); index += 1) {
+  for (size_t index = 0; index < context->host_blocks.live_count && !context_is_lost(context); index += 1) {
     void *address = (void *)(uintptr_t)context->host_blocks.live[index].address;
     driver_outcome(context, driver->mem_free_host(address), CALL_OTHER);
   }
-  for (size_t index = 0; index < context->allocations.live_count && !is_lost(context); index += 1) {
+  for (size_t index = 0; index < context->allocations.live_count && !context_is_lost(context); index += 1) {
     uint64_t address = context->allocations.live[index].address;
     driver_outcome(context, driver->mem_free(allocation_start(context, address)), CALL_OTHER);
   }
-  if (!is_lost(context)) {
-    gpu_modules_unload(&context->modules, driver);
-    close_streams(context);
+  for (uint32_t index = 0; index < context->modules.module_count && !context_is_lost(context); index += 1) {
+    if (context->modules.modules[index] != NULL) {
+      driver_outcome(context, driver->module_unload(context->modules.modules[index]), CALL_OTHER);
+    }
   }
+  close_streams(context);
 }
 
 void context_close(lh_context *context) {
-  if (!is_lost(context) && driver_begin(context).status == LH_OK) {
+  if (!context_is_lost(context) && driver_begin(context).status == LH_OK) {
     bool rests = comes_to_rest(context);
-    if (rests && !is_lost(context)) {
+    if (rests) {
       give_back(context);
     }
     driver_end(context);
-    if (rests && !is_lost(context)) {
-      context->driver->primary_ctx_release(gpu_device(context->gpu));
+    if (rests) {
+      release_primary(context);
     }
   }
   context_abandon(context);
@@ -300,16 +311,15 @@ outcome driver_settle(lh_context *context, cu_stream stream, outcome refused) {
     return refused;
   }
   patience left = patience_of(WAIT_MAX_NANOS);
-  cu_result code = context->driver->stream_query(stream);
-  while (code == CU_ERROR_NOT_READY && patience_pause(&left)) {
-    code = context->driver->stream_query(stream);
+  if (stream_comes_to_rest(context, stream, &left)) {
+    return refused;
   }
-  if (code == CU_ERROR_NOT_READY) {
-    outcome stuck = failure(LH_DEVICE_LOST, "Work that was begun did not end after the rest of it was refused.");
-    stuck.device_code = code;
-    gpu_lose(context->gpu, stuck, "");
-    return stuck;
+  outcome lost;
+  char name[CODE_NAME_BYTES];
+  if (!gpu_is_lost(context->gpu, &lost, name)) {
+    lost = failure(LH_DEVICE_LOST, "Work that was begun did not end after the rest of it was refused.");
+    lost.device_code = CU_ERROR_NOT_READY;
+    gpu_lose(context->gpu, lost, "");
   }
-  outcome settled = driver_outcome(context, code, CALL_OTHER);
-  return settled.status == LH_DEVICE_LOST ? settled : refused;
+  return lost;
 }

@@ -69,6 +69,9 @@ outcome context_enter(lh_context *context);
 /* Enters for a call that a lost context answers too. */
 void context_enter_lost(lh_context *context);
 
+/* Whether the device is lost: then no call of the driver is made. */
+bool context_is_lost(const lh_context *context);
+
 /* Records a failure for lh_last_error, unlocks the context, and returns the status. */
 lh_status context_leave(lh_context *context, outcome result);
 

@@ -72,12 +72,49 @@ static void perform_part(const lh_transfer *host, uint64_t from_address, uint64_
   }
 }
 
+static bool is_pinned_here(const lh_context *context, uint64_t address, uint64_t byte_count) {
+  return ranges_check(&context->host_blocks, address, byte_count) == LH_OK ||
+         ranges_check(&context->registered, address, byte_count) == LH_OK;
+}
+
 static bool is_pinned(lh_context *context, uint64_t address, uint64_t byte_count) {
   pthread_mutex_lock(&context->mutex);
-  bool pinned = ranges_check(&context->host_blocks, address, byte_count) == LH_OK ||
-                ranges_check(&context->registered, address, byte_count) == LH_OK;
+  bool pinned = is_pinned_here(context, address, byte_count);
   pthread_mutex_unlock(&context->mutex);
   return pinned;
+}
+
+/* Whether an entry reads plain memory that one before it has copied out to. */
+static bool reads_plain_copy_out(const lh_context *context, const lh_transfer *transfers, uint32_t index) {
+  const lh_transfer *reader = &transfers[index];
+  for (uint32_t earlier = 0; kind_of(reader) == LH_TRANSFER_COPY_IN && earlier < index; earlier += 1) {
+    const lh_transfer *writer = &transfers[earlier];
+    if (kind_of(writer) == LH_TRANSFER_COPY_OUT &&
+        overlap(source_of(reader), bytes_of(reader), destination_of(writer), bytes_of(writer)) &&
+        !(is_pinned_here(context, source_of(reader), bytes_of(reader)) &&
+          is_pinned_here(context, destination_of(writer), bytes_of(writer)))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static uint32_t count_kind(const lh_transfer *transfers, uint32_t count, uint64_t kind) {
+  uint32_t kind_count = 0;
+  for (uint32_t index = 0; index < count; index += 1) {
+    kind_count += kind_of(&transfers[index]) == kind ? 1 : 0;
+  }
+  return kind_count;
+}
+
+outcome copies_check(const lh_context *context, const lh_transfer *transfers, uint32_t count) {
+  bool goes_both_ways = count_kind(transfers, count, LH_TRANSFER_COPY_OUT) > 0;
+  for (uint32_t index = 0; goes_both_ways && index < count; index += 1) {
+    if (reads_plain_copy_out(context, transfers, index)) {
+      return failure_at(LH_UNSUPPORTED, index, "A table copies in plain host memory that it copies out to.");
+    }
+  }
+  return success();
 }
 
 static outcome put_copy_in(lh_context *context, ticket_slot *slot, const lh_transfer *transfer, span part) {
@@ -161,8 +198,9 @@ static outcome put_entry(lh_context *context, ticket_slot *slot, const lh_transf
 static bool goes_in_pieces(lh_context *context, const lh_transfer *transfers, uint32_t host_count, uint32_t count) {
   const lh_transfer *device = transfers + host_count;
   uint32_t device_count = count - host_count;
+  /* What is copied out may lie where the host reads or writes: then the host has to be first. */
   if (host_count == 0 || copy_in_bytes(device, device_count) <= context->setup.coalesce_max_bytes ||
-      is_chained(transfers, host_count)) {
+      count_kind(device, device_count, LH_TRANSFER_COPY_OUT) > 0 || is_chained(transfers, host_count)) {
     return false;
   }
   for (uint32_t index = 0; index < host_count; index += 1) {

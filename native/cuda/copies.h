@@ -11,6 +11,12 @@
 
 #include "cuda/context.h"
 
+/*
+ * Refuses what the device cannot do in order: plain host memory that is copied out to is written when the ticket has ended, and
+ * so cannot be copied in by the same table. With the mutex held.
+ */
+outcome copies_check(const lh_context *context, const lh_transfer *transfers, uint32_t count);
+
 /* Carries out the host's entries and puts the others on the slot's stream. Called between begin and end, without the mutex. */
 outcome copies_submit(lh_context *context, ticket_slot *slot, const lh_transfer *transfers, uint32_t count);
 

@@ -10,6 +10,7 @@ enum { GPU_MAX_COUNT = 64 };
 
 struct cuda_gpu {
   const cuda_driver *driver;
+  uint32_t ordinal;
   cu_device device;
   bool is_lost;
   outcome lost;
@@ -21,22 +22,23 @@ static cuda_gpu gpus[GPU_MAX_COUNT];
 static size_t gpu_count = 0;
 
 static outcome find(const cuda_driver *driver, uint32_t ordinal, cuda_gpu **gpu_out) {
+  /* The driver counts its devices once, and is not asked about one that may be lost. */
+  for (size_t index = 0; index < gpu_count; index += 1) {
+    if (gpus[index].driver == driver && gpus[index].ordinal == ordinal) {
+      *gpu_out = &gpus[index];
+      return success();
+    }
+  }
   cu_device device = 0;
   outcome asked = ordinal > INT32_MAX ? failure(LH_NO_DEVICE, "The driver shows no device of that index.")
                                       : failure_of(driver, driver->device_get(&device, (int)ordinal), CALL_OTHER);
   if (asked.status != LH_OK) {
     return asked;
   }
-  for (size_t index = 0; index < gpu_count; index += 1) {
-    if (gpus[index].driver == driver && gpus[index].device == device) {
-      *gpu_out = &gpus[index];
-      return success();
-    }
-  }
   if (gpu_count == GPU_MAX_COUNT) {
     return failure(LH_BUSY, "The process has used as many devices as it may.");
   }
-  gpus[gpu_count] = (cuda_gpu){.driver = driver, .device = device};
+  gpus[gpu_count] = (cuda_gpu){.driver = driver, .ordinal = ordinal, .device = device};
   *gpu_out = &gpus[gpu_count];
   gpu_count += 1;
   return success();

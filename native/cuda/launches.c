@@ -17,11 +17,14 @@ static bool is_scalar(const lh_argument *argument) { return (uint64_t)argument->
 /* The bytes that a parameter takes in a kernel's block; 0 where the parameter is not valid. */
 static uint64_t parameter_bytes(const lh_parameter *parameter, const lh_argument *arguments, uint32_t count) {
   uint64_t value = 0;
+  if (parameter->reserved != 0.0) {
+    return 0;
+  }
   if (parameter->argument == -1.0) {
     bool is_valid = safe_integer_read(parameter->byte_count, &value) && value <= PARAMETER_MAX_BYTES;
     return is_valid ? value : 0;
   }
-  if (!safe_integer_read(parameter->argument, &value) || value >= count) {
+  if (parameter->byte_count != 0.0 || !safe_integer_read(parameter->argument, &value) || value >= count) {
     return 0;
   }
   const lh_argument *argument = &arguments[value];
@@ -50,7 +53,7 @@ static outcome check_parameters(const lh_context *context, const lh_launch_plan 
   for (uint64_t index = 0; index < parameter_count; index += 1) {
     uint64_t byte_count = parameter_bytes(&plan->parameters[first + index], arguments, count);
     if (byte_count == 0) {
-      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument, or a constant without bytes.");
+      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument and no constant of 1 to 8 bytes.");
     }
     /* Each lies at a multiple of its own size. */
     uint64_t aligned_bytes = 0;
@@ -65,6 +68,11 @@ static outcome check_parameters(const lh_context *context, const lh_launch_plan 
 static outcome check_step(lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
                           const lh_argument *arguments, uint32_t count) {
   uint64_t shared_bytes = 0;
+  for (size_t index = 0; index < sizeof step->reserved / sizeof *step->reserved; index += 1) {
+    if (step->reserved[index] != 0.0) {
+      return failure(LH_INVALID_ARGUMENT, "A reserved field of a step is not zero.");
+    }
+  }
   if (gpu_modules_kernel(&context->modules, step->kernel) == NULL) {
     return failure(LH_UNKNOWN_HANDLE, "The kernel is unknown.");
   }
@@ -103,6 +111,7 @@ static void point_at(const lh_parameter *parameter, const lh_argument *arguments
   *pointer_out = is_scalar(argument) ? (const void *)argument->scalar : (const void *)address_out;
 }
 
+/* With the mutex held, so that nobody takes back what somebody else has just allowed. */
 static outcome allow_shared(lh_context *context, found_kernel *kernel, uint32_t shared_bytes) {
   if (shared_bytes <= SHARED_BYTES_FOR_ALL || shared_bytes <= kernel->shared_bytes) {
     return success();
@@ -119,9 +128,12 @@ static outcome allow_shared(lh_context *context, found_kernel *kernel, uint32_t 
 }
 
 static outcome put_step(lh_context *context, ticket_slot *slot, const lh_launch_step *step, const void **pointers) {
-  found_kernel *kernel = gpu_modules_kernel(&context->modules, step->kernel);
   uint32_t shared_bytes = (uint32_t)step->shared_bytes;
+  pthread_mutex_lock(&context->mutex);
+  found_kernel *kernel = gpu_modules_kernel(&context->modules, step->kernel);
+  cu_function function = kernel->function;
   outcome allowed = allow_shared(context, kernel, shared_bytes);
+  pthread_mutex_unlock(&context->mutex);
   if (allowed.status != LH_OK) {
     return allowed;
   }
@@ -129,7 +141,7 @@ static outcome put_step(lh_context *context, ticket_slot *slot, const lh_launch_
   void **parameters = NULL;
   memcpy(&parameters, &pointers, sizeof parameters);
   return driver_outcome(context,
-                        context->driver->launch_kernel(kernel->function, (unsigned int)step->grid[0],
+                        context->driver->launch_kernel(function, (unsigned int)step->grid[0],
                                                        (unsigned int)step->grid[1], (unsigned int)step->grid[2],
                                                        (unsigned int)step->block[0], (unsigned int)step->block[1],
                                                        (unsigned int)step->block[2], shared_bytes, slot->stream,

@@ -44,14 +44,15 @@ outcome module_read(const char *path, char **image_out) {
   return read;
 }
 
-cu_module *gpu_modules_reserve(gpu_module_table *table, double *module_out) {
+cu_module *gpu_modules_reserve(gpu_module_table *table) {
   if (table->module_count == MODULE_MAX_COUNT) {
     return NULL;
   }
   table->module_count += 1;
-  *module_out = (double)table->module_count;
   return &table->modules[table->module_count - 1];
 }
+
+double gpu_modules_number(const gpu_module_table *table, const cu_module *place) { return (double)(place - table->modules + 1); }
 
 void gpu_modules_give_back(gpu_module_table *table, cu_module *place) {
   if (*place == NULL && place == &table->modules[table->module_count - 1]) {
@@ -83,13 +84,4 @@ found_kernel *gpu_modules_kernel(gpu_module_table *table, double kernel) {
   uint64_t number = 0;
   bool is_known = safe_integer_read(kernel, &number) && number > 0 && number <= table->kernel_count;
   return is_known ? &table->kernels[number - 1] : NULL;
-}
-
-void gpu_modules_unload(gpu_module_table *table, const cuda_driver *driver) {
-  for (uint32_t index = 0; index < table->module_count; index += 1) {
-    if (table->modules[index] != NULL) {
-      driver->module_unload(table->modules[index]);
-    }
-  }
-  table->module_count = 0;
 }

@@ -29,7 +29,10 @@ typedef struct gpu_module_table {
 outcome module_read(const char *path, char **image_out);
 
 /* The place of a new module, or null where there is none. */
-cu_module *gpu_modules_reserve(gpu_module_table *table, double *module_out);
+cu_module *gpu_modules_reserve(gpu_module_table *table);
+
+/* The number that a place goes by. */
+double gpu_modules_number(const gpu_module_table *table, const cu_module *place);
 
 /* Gives the last place back where no module came to be in it, so that trying again does not use places up. */
 void gpu_modules_give_back(gpu_module_table *table, cu_module *place);
@@ -42,7 +45,5 @@ double gpu_modules_add_kernel(gpu_module_table *table, cu_function function);
 
 /* The kernel of a number, or null. */
 found_kernel *gpu_modules_kernel(gpu_module_table *table, double kernel);
-
-void gpu_modules_unload(gpu_module_table *table, const cuda_driver *driver);
 
 #endif

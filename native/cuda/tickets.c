@@ -17,6 +17,7 @@ outcome ticket_open(lh_context *context, uint32_t lane, bool is_launch, ticket_s
     slot->ticket = table->opened_count * TICKET_MAX_COUNT + index + 1;
     slot->stream = context->streams[lane];
     slot->is_launch = is_launch;
+    slot->failed = success();
     table->opened_count += 1;
     table->in_flight_count += 1;
     *slot_out = slot;
@@ -46,18 +47,27 @@ static void give_slot_back(ticket_table *table, ticket_slot *slot) {
   table->in_flight_count -= 1;
 }
 
+/* Frees what was pinned for a bounce. Where the driver refuses that, or is not called, the bounce stays. */
+static void end_bounce(lh_context *context, bounce *ended, bool may_call) {
+  bool is_freed = may_call && !context_is_lost(context) &&
+                  driver_outcome(context, context->driver->mem_free_host(ended->pinned), CALL_OTHER).status == LH_OK;
+  if (is_freed) {
+    free(ended);
+  } else {
+    ended->next = context->tickets.unfreed;
+    context->tickets.unfreed = ended;
+  }
+}
+
 /* Moves what was copied out on to where it belongs, unless the copy failed, and frees what was pinned for it. */
-static void end_bounces(lh_context *context, ticket_slot *slot, bool has_succeeded, bool may_free) {
+static void end_bounces(lh_context *context, ticket_slot *slot, bool has_succeeded, bool may_call) {
   while (slot->bounces != NULL) {
     bounce *ended = slot->bounces;
     slot->bounces = ended->next;
     if (has_succeeded && ended->destination != NULL) {
       memcpy(ended->destination, ended->pinned, ended->byte_count);
     }
-    if (may_free) {
-      driver_outcome(context, context->driver->mem_free_host(ended->pinned), CALL_OTHER);
-    }
-    free(ended);
+    end_bounce(context, ended, may_call);
   }
 }
 
@@ -82,14 +92,63 @@ static ticket_slot *find_slot(ticket_table *table, double ticket) {
 }
 
 /* What a kernel did wrong is told by whoever asks next; that a copy failed is told apart from that. */
-static outcome ask(lh_context *context, const ticket_slot *slot) {
-  const cuda_driver *driver = context->driver;
-  cu_result code =
-      context->setup.lanes_overlap ? driver->event_query(slot->event) : driver->stream_query(slot->stream);
-  if (code == CU_ERROR_NOT_READY) {
+static outcome failure_of_slot(lh_context *context, const ticket_slot *slot, cu_result code) {
+  return driver_outcome(context, code, slot->is_launch ? CALL_LAUNCH : CALL_TRANSFER);
+}
+
+outcome tickets_fail(lh_context *context, cu_stream stream, cu_result code) {
+  for (uint32_t index = 0; index < TICKET_MAX_COUNT; index += 1) {
+    ticket_slot *slot = &context->tickets.slots[index];
+    if (slot->ticket != 0 && slot->stream == stream && slot->failed.status == LH_OK) {
+      slot->failed = failure_of_slot(context, slot, code);
+    }
+  }
+  return driver_outcome(context, code, CALL_OTHER);
+}
+
+/* A device whose driver tells again and again neither that work goes on nor that it has ended. Its memory is never safe again. */
+enum { REFUSAL_MAX_COUNT = 32 };
+
+static outcome refuse(lh_context *context, outcome refused) {
+  if (refused.status == LH_DEVICE_LOST) {
+    return refused;
+  }
+  context->tickets.refusal_count += 1;
+  if (context->tickets.refusal_count < REFUSAL_MAX_COUNT) {
     return failure(LH_NOT_READY, "");
   }
-  return driver_outcome(context, code, slot->is_launch ? CALL_LAUNCH : CALL_TRANSFER);
+  outcome lost = failure(LH_DEVICE_LOST, "The driver does not tell any more whether work has ended.");
+  lost.device_code = refused.device_code;
+  gpu_lose(context->gpu, lost, "");
+  return lost;
+}
+
+/* Asks the event, or the stream where there is none. */
+static cu_result query(lh_context *context, const ticket_slot *slot) {
+  const cuda_driver *driver = context->driver;
+  return context->setup.lanes_overlap ? driver->event_query(slot->event) : driver->stream_query(slot->stream);
+}
+
+static outcome ask(lh_context *context, ticket_slot *slot) {
+  cu_result code = slot->failed.status == LH_OK ? query(context, slot) : CU_ERROR_NOT_READY;
+  if (slot->failed.status == LH_OK && code != CU_SUCCESS && code != CU_ERROR_NOT_READY) {
+    outcome failed = failure_of_slot(context, slot, code);
+    slot->failed = failed;
+    if (!context->setup.lanes_overlap && failed.status != LH_DEVICE_LOST) {
+      tickets_fail(context, slot->stream, code);
+    }
+  }
+  if (slot->failed.status == LH_DEVICE_LOST) {
+    return slot->failed;
+  }
+  if (slot->failed.status != LH_OK) {
+    code = context->driver->stream_query(slot->stream);
+    if (code != CU_SUCCESS && code != CU_ERROR_NOT_READY) {
+      return refuse(context, tickets_fail(context, slot->stream, code));
+    }
+  }
+  context->tickets.refusal_count = 0;
+  return code == CU_SUCCESS ? slot->failed : failure(LH_NOT_READY, "");
 }
 
 outcome ticket_poll(lh_context *context, double ticket) {
@@ -98,9 +157,9 @@ outcome ticket_poll(lh_context *context, double ticket) {
     return failure(LH_UNKNOWN_HANDLE, "The ticket is unknown, or its end was told already.");
   }
   outcome begun = driver_begin(context);
-  outcome ended = begun.status == LH_OK ? ask(context, slot) : begun;
+  outcome ended = begun.status == LH_OK ? ask(context, slot) : refuse(context, begun);
   if (ended.status != LH_NOT_READY) {
-    end_bounces(context, slot, ended.status == LH_OK, ended.status != LH_DEVICE_LOST);
+    end_bounces(context, slot, ended.status == LH_OK, begun.status == LH_OK);
     give_slot_back(&context->tickets, slot);
   }
   if (begun.status == LH_OK) {
@@ -113,30 +172,40 @@ void tickets_end_all(lh_context *context) {
   const cuda_driver *driver = context->driver;
   for (uint32_t index = 0; index < TICKET_MAX_COUNT; index += 1) {
     ticket_slot *slot = &context->tickets.slots[index];
-    outcome lost;
-    char name[CODE_NAME_BYTES];
-    if (gpu_is_lost(context->gpu, &lost, name)) {
+    if (context_is_lost(context)) {
       return;
     }
     if (slot->ticket != 0) {
       end_bounces(context, slot, false, true);
       give_slot_back(&context->tickets, slot);
     }
-    if (slot->event != NULL) {
+    if (slot->event != NULL && !context_is_lost(context)) {
       driver_outcome(context, driver->event_destroy(slot->event), CALL_OTHER);
       slot->event = NULL;
     }
+  }
+  bounce *unfreed = context->tickets.unfreed;
+  context->tickets.unfreed = NULL;
+  while (unfreed != NULL) {
+    bounce *next = unfreed->next;
+    end_bounce(context, unfreed, true);
+    unfreed = next;
+  }
+}
+
+static void forget_bounces(bounce *first) {
+  while (first != NULL) {
+    bounce *next = first->next;
+    free(first);
+    first = next;
   }
 }
 
 void tickets_dispose(ticket_table *table) {
   for (uint32_t index = 0; index < TICKET_MAX_COUNT; index += 1) {
-    while (table->slots[index].bounces != NULL) {
-      bounce *left = table->slots[index].bounces;
-      table->slots[index].bounces = left->next;
-      free(left);
-    }
+    forget_bounces(table->slots[index].bounces);
   }
+  forget_bounces(table->unfreed);
 }
 
 outcome bounce_add(lh_context *context, ticket_slot *slot, size_t byte_count, void *destination, void **pinned_out) {
@@ -153,8 +222,12 @@ outcome bounce_add(lh_context *context, ticket_slot *slot, size_t byte_count, vo
   }
   added->destination = destination;
   added->byte_count = byte_count;
-  added->next = slot->bounces;
-  slot->bounces = added;
+  if (slot->bounces == NULL) {
+    slot->bounces = added;
+  } else {
+    slot->last_bounce->next = added;
+  }
+  slot->last_bounce = added;
   *pinned_out = added->pinned;
   return success();
 }

@@ -28,14 +28,18 @@ typedef struct ticket_slot {
   uint64_t ticket; /* 0: free */
   cu_stream stream;
   cu_event event; /* null where the stream itself is asked; kept for the next ticket of the slot */
-  bounce *bounces;
+  bounce *bounces; /* in the order of the table */
+  bounce *last_bounce;
   bool is_launch;
+  outcome failed; /* success, or how its work failed, or perhaps failed, where that was told before it came to rest */
 } ticket_slot;
 
 typedef struct ticket_table {
   ticket_slot slots[TICKET_MAX_COUNT];
   uint32_t in_flight_count;
   uint64_t opened_count;
+  uint32_t refusal_count; /* how often in a row the driver did not tell whether work has ended */
+  bounce *unfreed;        /* pinned memory that the driver refused to free; the context's end tries again */
 } ticket_table;
 
 struct lh_context;
@@ -49,7 +53,16 @@ outcome ticket_record(struct lh_context *context, ticket_slot *slot);
 /* Gives a slot back whose work never began or was refused, with the mutex held. What it bounced is forgotten. */
 void ticket_discard(struct lh_context *context, ticket_slot *slot);
 
-/* LH_NOT_READY, or how the work ended; then the slot is free. With the mutex held. */
+/*
+ * Notes that something on a stream has failed. Nobody knows whose it was, so it is everybody's whose work is on it. Returns
+ * what it means for the device. With the mutex held.
+ */
+outcome tickets_fail(struct lh_context *context, cu_stream stream, cu_result code);
+
+/*
+ * LH_NOT_READY, or how the work ended; then the slot is free. A failure is told once the stream rests: the caller uses the
+ * memory again, and a driver that refuses a question has not said that the work has ended. With the mutex held.
+ */
 outcome ticket_poll(struct lh_context *context, double ticket);
 
 /* Ends every ticket that is left, once all streams rest. Called between begin and end. */

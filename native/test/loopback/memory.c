@@ -1,6 +1,7 @@
 /*
  * memory.c: device memory and pinned memory.
  */
+#include "simulator/sanitizer.h"
 #include "test/loopback/state.h"
 
 #include <stdlib.h>
@@ -29,6 +30,8 @@ EXPORT cu_result cuMemAlloc_v2(cu_device_address *address_out, size_t byte_count
                                                    : CU_ERROR_OUT_OF_MEMORY;
     if (status == LH_OK) {
       arena_poison_taken(taken);
+      /* Any kernel may touch any of it, at any time. */
+      allow_bytes(taken.address, taken.byte_count);
       *address_out = taken.address + LOOPBACK_BIAS;
     }
   }
@@ -50,6 +53,7 @@ EXPORT cu_result cuMemFree_v2(cu_device_address address) {
     if (begun.context->lost != CU_SUCCESS) {
       begun.result = begun.context->lost;
     } else if (arena_retire(memory, address - LOOPBACK_BIAS, &retired) == LH_OK) {
+      forbid_bytes(retired.address, retired.byte_count);
       arena_poison_retired(retired);
       arena_give_back(memory, retired);
     }
