@@ -25,7 +25,8 @@ export interface Device {
 const nonBlocking = 1
 const releaseThreshold = 4
 
-const out = <A>(call: (place: Array<A | null>) => number): A => {
+/** What a call of the driver writes into the place it is given. */
+export const out = <A>(call: (place: Array<A | null>) => number): A => {
   const place: Array<A | null> = [null]
   call(place)
   return place[0]!

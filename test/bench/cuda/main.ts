@@ -15,7 +15,7 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { interleave, median, ratio, timingOf } from "../measure.ts"
 import { root } from "../root.ts"
-import { type Contender, contendersOf, type Device } from "./contenders.ts"
+import { type Contender, contendersOf, type Device, out } from "./contenders.ts"
 import { type Driver, loadDriver } from "./driver.ts"
 
 const counts = [20, 64]
@@ -42,11 +42,6 @@ const loopbackModule = join(build, "test_kernels.loopback")
 
 /** Opens the device for the contenders that call the driver themselves. */
 const openDevice = (driver: Driver, isLoopback: boolean): Device => {
-  const out = (call: (place: Array<unknown>) => number): unknown => {
-    const place: Array<unknown> = [null]
-    call(place)
-    return place[0]
-  }
   driver.cuInit(0)
   const ordinal = out((place) => driver.cuDeviceGet(place, 0))
   const context = out((place) => driver.cuDevicePrimaryCtxRetain(place, ordinal))
