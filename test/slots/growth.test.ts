@@ -5,7 +5,7 @@ import { DeviceRunner } from "leasehold"
 import { onEveryForm, runnerOf } from "../utils/forms.ts"
 import { settle } from "../utils/gated.ts"
 import { assertNothingHeld, failsWith } from "../utils/programs.ts"
-import { bytes, copy, hold, isCopied, queue, rangeOf, wait } from "./holding.ts"
+import { bytes, copy, hold, isCopied, queue, rangeOf, refused, wait } from "./holding.ts"
 
 onEveryForm("a buffer that grows", (form) => {
   const highWater = { temporaryBuffer: { maxBytes: "64 KiB", alignmentBytes: 256, growth: "highWater" } } as const
@@ -109,6 +109,22 @@ onEveryForm("a buffer that grows", (form) => {
       yield* hold(16_384, tenant)
       assert.deepStrictEqual(yield* retained, [16_384, 1])
     }).pipe(Effect.provide(runnerOf(form, highWater))))
+
+  for (const admission of ["fail", wait] as const) {
+    const policy = admission === "fail" ? "fails" : "waits"
+    it.scoped(`does not grow for a run that could never be admitted, where what finds no room ${policy}`, () =>
+      Effect.gen(function*() {
+        const runner = yield* DeviceRunner.DeviceRunner
+        const tenant = yield* runner.budget("tenant-a", { maxBytes: "20 KiB", reserveBytes: "16 KiB" })
+        const quota = yield* refused(tenant.run(copy, bytes(24_576)))
+        assert.deepInclude(quota, { reason: "Quota", maxBytes: 20_480 })
+        const reserved = yield* failsWith("BudgetExhausted", runner.run(copy, bytes(57_344)))
+        assert.strictEqual(reserved.reason, "Reserved")
+        assert.deepStrictEqual(yield* retained, [0, 0])
+        yield* runner.run(copy, bytes(49_152))
+        yield* assertNothingHeld
+      }).pipe(Effect.provide(runnerOf(form, { ...highWater, admission }))))
+  }
 
   it.scoped("gives memory back by itself when it was not used from one tick to the next", () =>
     Effect.gen(function*() {
