@@ -102,6 +102,27 @@ onEveryForm("admission", (form) => {
       yield* assertUsable
     }).pipe(Effect.provide(runnerOf(form, { admission: { wait: { maxQueueCount: 4, deadline: "5 seconds" } } }))))
 
+  it.scoped("the deadline of a run holds also where it cannot be interrupted, and an interruption does not end its wait", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* runner.load(copy)
+      const first = yield* hold(512)
+      const late = yield* Effect.fork(Effect.uninterruptible(refused(runner.run(copy, bytes(512)))))
+      yield* settle
+      const interrupted = yield* Effect.fork(Effect.uninterruptible(runner.run(copy, bytes(512))))
+      yield* settle
+      yield* TestClock.adjust("4 seconds")
+      yield* Fiber.interruptFork(interrupted)
+      yield* settle
+      assert.deepInclude((yield* runner.stats).runs, { waiting: 2 })
+      yield* TestClock.adjust("1 seconds")
+      assert.strictEqual((yield* Fiber.join(late)).reason, "Deadline")
+      yield* Fiber.await(interrupted)
+      yield* first.end
+      assert.deepInclude((yield* runner.stats).runs, { active: 0, waiting: 0, refused: 2 })
+      yield* assertUsable
+    }).pipe(Effect.provide(runnerOf(form, { admission: { wait: { maxQueueCount: 4, deadline: "5 seconds" } } }))))
+
   it.scoped("a run that would wait for too long is shed, by what was seen of late", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner

@@ -6,6 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import {
   AdmissionRefused,
@@ -92,7 +93,7 @@ export const admitLater = (
     state.departures.waitingSince(state.nowNanos())
   }
   return Effect.catchAllCause(
-    Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, restore)),
+    Effect.flatMap(turn(state, ticket, restore), () => proceed(state, request, restore)),
     (cause) => {
       request.abandon()
       const failure = Cause.failureOption(cause)
@@ -104,24 +105,36 @@ export const admitLater = (
   )
 }
 
-/** Waits until the ticket's state has changed, or the deadline has passed. */
-const turn = (state: RunnerState, ticket: Ticket): Effect.Effect<void> =>
+/**
+ * Waits until the ticket's state has changed, or the deadline has passed, in an uninterruptible region of the caller's. The
+ * deadline holds also where the user's own region cannot be interrupted, so nothing is raced against it.
+ */
+const turn = (state: RunnerState, ticket: Ticket, restore: Restore): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (ticket.state !== "waiting") {
       return Effect.void
     }
-    const woken = Effect.async<void>((resume) => {
+    let isOver = false
+    const woken = restore(Effect.async<void>((resume) => {
       // A scheduler may have let others in between: without a second look nobody would be left to wake this one.
-      if (ticket.state === "waiting") {
+      if (ticket.state === "waiting" && !isOver) {
         ticket.wake = () => resume(Effect.void)
       } else {
         resume(Effect.void)
       }
-    })
+    }))
     const { admission } = state.settings
-    return admission._tag === "Wait" && admission.deadline !== undefined
-      ? Effect.asVoid(Effect.timeoutOption(woken, admission.deadline))
-      : woken
+    if (admission._tag !== "Wait" || admission.deadline === undefined) {
+      return woken
+    }
+    const expire = Effect.sync(() => {
+      isOver = true
+      ticket.wake()
+    })
+    return Effect.flatMap(
+      Effect.forkDaemon(Effect.interruptible(Effect.delay(expire, admission.deadline))),
+      (timer) => Effect.ensuring(woken, Fiber.interrupt(timer))
+    )
   })
 
 /** Goes on after the ticket's state has changed. */
@@ -143,7 +156,7 @@ const proceed = (
         state.admission.endGrowth(ticket, Exit.isSuccess(exit))
         return Exit.isFailure(exit) && ticket.state === "refused"
           ? Effect.failCause(exit.cause)
-          : Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, restore))
+          : Effect.flatMap(turn(state, ticket, restore), () => proceed(state, request, restore))
       })
     case "waiting":
       return Effect.fail(refused(state, request, "Deadline"))
