@@ -192,12 +192,16 @@ const waitRefusal = (state: RunnerState, request: Request): BindError | undefine
     return refused(state, request, "WaitsForItself")
   }
   const position = account.queue.length
-  if (position > policy.maxQueueCount) {
-    return refused(state, request, "QueueFull")
-  }
-  return policy._tag === "Shed" && state.departures.estimateNanos(position) > Duration.toMillis(policy.maxWait) * 1e6
-    ? refused(state, request, "Shed")
+  const reason = position > policy.maxQueueCount
+    ? "QueueFull"
+    : policy._tag === "Shed" && state.departures.estimateNanos(position) > Duration.toMillis(policy.maxWait) * 1e6
+    ? "Shed"
     : undefined
+  if (reason === undefined) {
+    return undefined
+  }
+  state.departures.turnedAway(state.nowNanos())
+  return refused(state, request, reason)
 }
 
 /** Why a run would be refused even if it were alone, or `undefined`. */
