@@ -110,6 +110,19 @@ onEveryForm("a buffer that grows", (form) => {
       assert.deepStrictEqual(yield* retained, [16_384, 1])
     }).pipe(Effect.provide(runnerOf(form, highWater))))
 
+  it.scoped("keeps what is reserved at the boundaries of now when it is trimmed", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* Effect.forEach(["a", "b"], (name) => runner.budget(name, { reserveBytes: "1 KiB" }))
+      yield* runner.configure({ ...highWater.temporaryBuffer, alignmentBytes: "4 KiB" })
+      yield* runner.run(copy, bytes(8192))
+      assert.deepStrictEqual(yield* retained, [16_384, 1])
+      assert.strictEqual(yield* runner.trim(0), 8192)
+      assert.deepStrictEqual(yield* retained, [8192, 1])
+      yield* runner.run(copy, bytes(8192))
+      yield* assertNothingHeld
+    }).pipe(Effect.provide(runnerOf(form, { ...highWater, slots: 2 }))))
+
   for (const admission of ["fail", wait] as const) {
     const policy = admission === "fail" ? "fails" : "waits"
     it.scoped(`does not grow for a run that could never be admitted, where what finds no room ${policy}`, () =>
