@@ -26,6 +26,7 @@ import type { Frame } from "./frame.ts"
 import { growTo } from "./growth.ts"
 import type { LayoutRefusal } from "./layOutRun.ts"
 import type { RunnerState } from "./state.ts"
+import { suggestRoom } from "./suggestion.ts"
 
 /** Gives back to an Effect whether the user's own region can be interrupted. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -254,8 +255,7 @@ const exhausted = (
     inUseBytes,
     largestFreeBytes: space.largestFreeBytes(),
     maxBytes: state.configuration.maxBytes,
-    suggestedMaxBytes: state.configuration.maxBytes + demand.totalBytes,
-    suggestedChunks: "same",
+    ...suggestRoom(state, demand.rangeBytes),
     largestHolders: state.activeRuns
       .map((run) => ({ tensor: run.name, byteCount: run.slot.byteCount }))
       .toSorted((left, right) => right.byteCount - left.byteCount)
