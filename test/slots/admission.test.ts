@@ -1,6 +1,6 @@
 /** Admission: who waits comes to its turn, in order, or is told why not. */
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Scope, TestClock } from "effect"
+import { Context, type Duration, Effect, Either, Exit, Fiber, Layer, Scope, TestClock } from "effect"
 import { Arg, Callable, DeviceRunner } from "leasehold"
 import { onEveryForm, runnerOf } from "../utils/forms.ts"
 import { settle } from "../utils/gated.ts"
@@ -102,6 +102,27 @@ onEveryForm("admission", (form) => {
       yield* assertUsable
     }).pipe(Effect.provide(runnerOf(form, { admission: { wait: { maxQueueCount: 4, deadline: "5 seconds" } } }))))
 
+  it.scoped("the deadline of a run holds also where it cannot be interrupted, and an interruption does not end its wait", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* runner.load(copy)
+      const first = yield* hold(512)
+      const late = yield* Effect.fork(Effect.uninterruptible(refused(runner.run(copy, bytes(512)))))
+      yield* settle
+      const interrupted = yield* Effect.fork(Effect.uninterruptible(runner.run(copy, bytes(512))))
+      yield* settle
+      yield* TestClock.adjust("4 seconds")
+      yield* Fiber.interruptFork(interrupted)
+      yield* settle
+      assert.deepInclude((yield* runner.stats).runs, { waiting: 2 })
+      yield* TestClock.adjust("1 seconds")
+      assert.strictEqual((yield* Fiber.join(late)).reason, "Deadline")
+      yield* Fiber.await(interrupted)
+      yield* first.end
+      assert.deepInclude((yield* runner.stats).runs, { active: 0, waiting: 0, refused: 2 })
+      yield* assertUsable
+    }).pipe(Effect.provide(runnerOf(form, { admission: { wait: { maxQueueCount: 4, deadline: "5 seconds" } } }))))
+
   it.scoped("a run that would wait for too long is shed, by what was seen of late", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
@@ -127,6 +148,27 @@ onEveryForm("admission", (form) => {
       yield* Fiber.join(waiting)
       yield* assertUsable
     }).pipe(Effect.provide(runnerOf(form, { admission: { shed: { maxQueueCount: 8, maxWait: "3 seconds" } } }))))
+
+  it.scoped("runs wait again once others end sooner than an estimate says by which everybody is shed", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* runner.load(copy)
+      /** Whether a run comes to its turn that begins to wait so long before another ends. */
+      const waitsFor = (duration: Duration.DurationInput) =>
+        Effect.gen(function*() {
+          const first = yield* hold(512)
+          const next = yield* Effect.fork(Effect.either(runner.run(copy, bytes(512))))
+          yield* settle
+          yield* TestClock.adjust(duration)
+          yield* first.end
+          return Either.isRight(yield* Fiber.join(next))
+        })
+      assert.isTrue(yield* waitsFor("10 seconds"))
+      const outcomes = yield* Effect.replicateEffect(waitsFor("10 millis"), 20)
+      assert.isFalse(outcomes[0])
+      assert.isTrue(outcomes.at(-1))
+      assert.isFalse((yield* Effect.replicateEffect(waitsFor("10 seconds"), 3)).at(-1))
+    }).pipe(Effect.provide(runnerOf(form, { admission: { shed: { maxQueueCount: 4, maxWait: "1 seconds" } } }))))
 
   it.scoped("a run that is interrupted while it waits leaves its place, and takes nothing along", () =>
     Effect.gen(function*() {

@@ -466,15 +466,18 @@ export class Admission {
 
   /**
    * To how many bytes the buffer has to grow before a run with this demand is admitted; 0 where it does not have to, or
-   * cannot because somebody is active. What is reserved has room in it beside the run.
+   * cannot because somebody is active, or where the run would not be admitted even then. What is reserved has room in it
+   * beside the run.
    */
-  #growth(account: Account, { totalBytes }: Demand): number {
+  #growth(account: Account, demand: Demand): number {
+    const { totalBytes } = demand
     if (this.#growthMaxBytes === 0 || this.activeCount > 0) {
       return 0
     }
     const reservedBytes = bytesToReserve(this.accounts, this.space.alignmentBytes)
     const wantedBytes = Math.max(this.#neededBytes(account, totalBytes, reservedBytes), this.#wantedBytes)
-    return Math.min(wantedBytes, this.#growthMaxBytes) > (this.space.capacityBytes[0] ?? 0)
+    const grows = Math.min(wantedBytes, this.#growthMaxBytes) > (this.space.capacityBytes[0] ?? 0)
+    return grows && this.prospect(account, demand) === "fits"
       ? Math.min(Math.max(wantedBytes, reservedBytes), this.#growthMaxBytes)
       : 0
   }

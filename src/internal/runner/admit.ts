@@ -6,6 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import {
   AdmissionRefused,
@@ -25,6 +26,7 @@ import type { Frame } from "./frame.ts"
 import { growTo } from "./growth.ts"
 import type { LayoutRefusal } from "./layOutRun.ts"
 import type { RunnerState } from "./state.ts"
+import { suggestRoom } from "./suggestion.ts"
 
 /** Gives back to an Effect whether the user's own region can be interrupted. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -111,7 +113,7 @@ export const admitLater = (
   // The one for which the buffer grows stands in its queue as well.
   state.counters.waitingHighWater = Math.max(state.counters.waitingHighWater, state.admission.waitingCount)
   return Effect.catchAllCause(
-    Effect.flatMap(restore(turn(state, ticket)), () => proceed(state, request, { begun, restore })),
+    Effect.flatMap(turn(state, ticket, restore), () => proceed(state, request, { begun, restore })),
     (cause) => {
       request.abandon()
       const failure = Cause.failureOption(cause)
@@ -123,24 +125,36 @@ export const admitLater = (
   )
 }
 
-/** Waits until the ticket's state has changed, or the deadline has passed. */
-const turn = (state: RunnerState, ticket: Ticket): Effect.Effect<void> =>
+/**
+ * Waits until the ticket's state has changed, or the deadline has passed, in an uninterruptible region of the caller's. The
+ * deadline holds also where the user's own region cannot be interrupted, so nothing is raced against it.
+ */
+const turn = (state: RunnerState, ticket: Ticket, restore: Restore): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (ticket.state !== "waiting") {
       return Effect.void
     }
-    const woken = Effect.async<void>((resume) => {
+    let isOver = false
+    const woken = restore(Effect.async<void>((resume) => {
       // A scheduler may have let others in between: without a second look nobody would be left to wake this one.
-      if (ticket.state === "waiting") {
+      if (ticket.state === "waiting" && !isOver) {
         ticket.wake = () => resume(Effect.void)
       } else {
         resume(Effect.void)
       }
-    })
+    }))
     const { admission } = state.settings
-    return admission._tag === "Wait" && admission.deadline !== undefined
-      ? Effect.asVoid(Effect.timeoutOption(woken, admission.deadline))
-      : woken
+    if (admission._tag !== "Wait" || admission.deadline === undefined) {
+      return woken
+    }
+    const expire = Effect.sync(() => {
+      isOver = true
+      ticket.wake()
+    })
+    return Effect.flatMap(
+      Effect.forkDaemon(Effect.interruptible(Effect.delay(expire, admission.deadline))),
+      (timer) => Effect.ensuring(woken, Fiber.interrupt(timer))
+    )
   })
 
 /** Goes on after the ticket's state has changed. */
@@ -164,7 +178,7 @@ const proceed = (
         state.admission.endGrowth(ticket, Exit.isSuccess(exit))
         return Exit.isFailure(exit) && ticket.state === "refused"
           ? Effect.failCause(exit.cause)
-          : Effect.flatMap(options.restore(turn(state, ticket)), () => proceed(state, request, options))
+          : Effect.flatMap(turn(state, ticket, options.restore), () => proceed(state, request, options))
       })
     case "waiting":
       return Effect.fail(refused(state, request, "Deadline"))
@@ -207,12 +221,16 @@ const waitRefusal = (state: RunnerState, request: Request): BindError | undefine
     return refused(state, request, "WaitsForItself")
   }
   const position = account.queue.length
-  if (position > policy.maxQueueCount) {
-    return refused(state, request, "QueueFull")
-  }
-  return policy._tag === "Shed" && state.departures.estimateNanos(position) > Duration.toMillis(policy.maxWait) * 1e6
-    ? refused(state, request, "Shed")
+  const reason = position > policy.maxQueueCount
+    ? "QueueFull"
+    : policy._tag === "Shed" && state.departures.estimateNanos(position) > Duration.toMillis(policy.maxWait) * 1e6
+    ? "Shed"
     : undefined
+  if (reason === undefined) {
+    return undefined
+  }
+  state.departures.turnedAway(state.nowNanos())
+  return refused(state, request, reason)
 }
 
 /** Why a run would be refused even if it were alone, or `undefined`. */
@@ -265,8 +283,7 @@ const exhausted = (
     inUseBytes,
     largestFreeBytes: space.largestFreeBytes(),
     maxBytes: state.configuration.maxBytes,
-    suggestedMaxBytes: state.configuration.maxBytes + demand.totalBytes,
-    suggestedChunks: "same",
+    ...suggestRoom(state, demand.rangeBytes),
     largestHolders: state.activeRuns
       .map((run) => ({ tensor: run.name, byteCount: run.slot.byteCount }))
       .toSorted((left, right) => right.byteCount - left.byteCount)

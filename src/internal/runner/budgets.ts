@@ -16,6 +16,7 @@ import { Account, Reservation } from "../core/account.ts"
 import { alignUp, invalidSize } from "../core/sizes.ts"
 import type { ActiveRun } from "./activeRun.ts"
 import type { RunnerState } from "./state.ts"
+import { suggestRoom } from "./suggestion.ts"
 
 /** Why a child budget cannot be had. */
 export type BudgetError =
@@ -95,8 +96,7 @@ const open = (state: RunnerState, account: Account): Effect.Effect<Account, Inva
     inUseBytes: space.inUseBytes,
     largestFreeBytes: space.largestFreeBytes(),
     maxBytes: configuration.maxBytes,
-    suggestedMaxBytes: configuration.maxBytes + reserveBytes,
-    suggestedChunks: "same",
+    ...suggestRoom(state, [reserveBytes]),
     largestHolders: []
   })
   return admission.open(account) ? Effect.succeed(account) : Effect.fail(error)

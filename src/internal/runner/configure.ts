@@ -53,8 +53,9 @@ export const configure = (state: RunnerState, options: Options): Effect.Effect<v
     if (Either.isLeft(made)) {
       return Effect.fail(made.left)
     }
-    const { alignmentBytes, chunkBytes, growth, maxBytes } = made.right
-    if (!state.admission.fitsReservations(growth === "highWater" ? [maxBytes] : chunkBytes, alignmentBytes)) {
+    const { alignmentBytes, chunkBytes, growth } = made.right
+    const largestBytes = growth === "highWater" ? [state.growthMaxBytes(made.right)] : chunkBytes
+    if (!state.admission.fitsReservations(largestBytes, alignmentBytes)) {
       return Effect.fail(
         new InvalidConfiguration({
           reason: "Reserved",
@@ -135,8 +136,10 @@ const settle = (
 const quarantineRefusal = (state: RunnerState, next: Configuration): BudgetExhausted | undefined => {
   const quarantined = state.counters.quarantinedBufferBytes
   const requestedBytes = totalBytes(next)
-  const { maxBytes } = next
-  if (maxBytes === 0 || quarantined === 0 || (requestedBytes > 0 && requestedBytes + quarantined <= maxBytes)) {
+  const { growth, maxBytes } = next
+  // What grows may have no chunk for now; else there is none only where nothing is left to cut one from.
+  const isPossible = growth === "highWater" ? quarantined < maxBytes : requestedBytes > 0
+  if (maxBytes === 0 || quarantined === 0 || (isPossible && requestedBytes + quarantined <= maxBytes)) {
     return undefined
   }
   return new BudgetExhausted({

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Bytes from "../../Bytes.ts"
 import { InvalidConfiguration } from "../../Errors.ts"
 import type { Configuration } from "../../TemporaryBuffer.ts"
+import { bytesToReserve } from "../core/reservations.ts"
 import { alignUp } from "../core/sizes.ts"
 import { activeRefusal, type ChunkError, type ConfigureError, exchange } from "./configure.ts"
 import type { RunnerState } from "./state.ts"
@@ -49,11 +50,9 @@ export const trim = (state: RunnerState, keepBytes: Bytes.Input): Effect.Effect<
       return invalid("Choice", "temporaryBuffer.growth", "only a buffer with growth: \"highWater\" can be trimmed")
     }
     const retained = state.counters.retainedBytes
-    // What is reserved stays.
-    const kept = alignUp(
-      Math.max(parsed, state.admission.reservedBytes),
-      state.hostApi.traits.granularityBytes
-    )
+    // What is reserved stays, each piece at a boundary of its own.
+    const reservedBytes = bytesToReserve(state.admission.accounts, state.rules.alignmentBytes)
+    const kept = alignUp(Math.max(parsed, reservedBytes), state.hostApi.traits.granularityBytes)
     if (kept < 0 || kept >= retained) {
       return Effect.succeed(0)
     }

@@ -213,20 +213,21 @@ export class RunnerState {
     return { alignmentBytes, granularityBytes, tailBytes }
   }
 
+  /** To how many bytes the one chunk of a configuration may grow; 0 where it may not. */
+  growthMaxBytes({ growth, maxBytes }: Configuration): number {
+    const leftBytes = Math.max(0, maxBytes - this.counters.quarantinedBufferBytes)
+    return growth === "highWater" ? alignDown(leftBytes, this.hostApi.traits.granularityBytes) : 0
+  }
+
   /** Installs chunks, between runs. With another configuration runs are laid out anew. */
   install(configuration: Configuration, chunks: ReadonlyArray<Chunk>): void {
-    const { alignmentBytes, chunkBytes, growth, maxBytes } = configuration
+    const { alignmentBytes, chunkBytes } = configuration
     const space = new RangeAllocator(
       chunks.map((chunk) => chunk.address),
       chunks.map((chunk) => chunk.byteCount),
       alignmentBytes
     )
-    const growthMaxBytes = growth === "highWater"
-      ? alignDown(
-        Math.max(0, maxBytes - this.counters.quarantinedBufferBytes),
-        this.hostApi.traits.granularityBytes
-      )
-      : 0
+    const growthMaxBytes = this.growthMaxBytes(configuration)
     this.admission.install(space, growthMaxBytes)
     this.chunks = chunks
     if (
