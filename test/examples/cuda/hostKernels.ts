@@ -32,7 +32,7 @@ export const layer = Layer.scoped(
     const api = yield* HostApi.HostApi
     return {
       ...api,
-      loadKernel: (kernel, origin) => api.loadKernel({ ...kernel, ...{ module } }, origin)
+      loadKernel: (kernel, origin) => api.loadKernel(Object.assign({}, kernel, { module }), origin)
     } satisfies HostApi.Service
   })
 ).pipe(Layer.provide(Loopback.layer({ totalBytes: 256 * 2 ** 20 })))
