@@ -186,8 +186,9 @@ static void takes_as_many_bytes_as_a_kernel_can(void) {
   steps[0].parameter_count = ALL_COUNT + 1;
   CHECK_STATUS(run_plan(context, &plan, arguments, 1), LH_INVALID_ARGUMENT);
   /* The gap before a large parameter counts as well. */
-  parameters[EIGHT_COUNT] = constant_uint8(1);
-  parameters[ALL_COUNT] = constant_uint32(1);
+  steps[0].parameter_count = ALL_COUNT;
+  parameters[EIGHT_COUNT] = parameters[0];
+  parameters[0] = constant_uint8(1);
   CHECK_STATUS(run_plan(context, &plan, arguments, 1), LH_INVALID_ARGUMENT);
   CHECK_NUMBER(statistics_of(context).in_flight_count, 0);
   close_device(context);

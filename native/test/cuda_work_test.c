@@ -282,6 +282,7 @@ static void holds_1024_tickets_with(const char *settings) {
   CHECK_STATUS(await(context, tickets[500]), LH_OK);
   lh_ticket again = 0;
   CHECK_STATUS(submit(context, &transfer, 1, &again), LH_OK);
+  CHECK_STATUS(poll(context, tickets[500]), LH_UNKNOWN_HANDLE);
   for (uint32_t index = 0; index < TICKET_COUNT; index += 1) {
     CHECK(again != tickets[index]);
     CHECK_STATUS(index == 500 ? LH_OK : await(context, tickets[index]), LH_OK);
@@ -388,13 +389,34 @@ static void a_refused_question_is_no_end_with(const char *settings) {
 
 WITH_BOTH_LANES(a_refused_question_is_no_end)
 
+static void refuse_next(const char *name, uint64_t count) {
+  for (uint64_t nth = 1; nth <= count; nth += 1) {
+    loopback()->fail(name, nth, OUT_OF_MEMORY_CODE, 0);
+  }
+}
+
+/* One answer in between, and the refusals count from the beginning. */
+static void forgets_refusals_once_the_driver_tells(void) {
+  lh_context *context = open_cuda(0, "");
+  lh_ticket gate = block_lane(context, LH_LANE_COMPUTE);
+  for (int time = 0; time < 3; time += 1) {
+    refuse_next("cuCtxPushCurrent_v2", REFUSAL_COUNT - 1);
+    for (int round = 0; round < REFUSAL_COUNT; round += 1) {
+      CHECK_STATUS(poll(context, gate), LH_NOT_READY);
+    }
+    CHECK_NUMBER((double)loopback()->pending_failures(), 0);
+  }
+  gate_open();
+  CHECK_STATUS(await(context, gate), LH_OK);
+  close_device(context);
+  check_driver_is_empty();
+}
+
 /* A driver that never tells has lost the device: its memory would never be safe again. */
 static void loses_a_device_that_never_tells(void) {
   lh_context *context = open_cuda(new_device(), "");
   lh_ticket gate = block_lane(context, LH_LANE_COMPUTE);
-  for (uint64_t nth = 1; nth <= REFUSAL_COUNT; nth += 1) {
-    loopback()->fail("cuCtxPushCurrent_v2", nth, OUT_OF_MEMORY_CODE, 0);
-  }
+  refuse_next("cuCtxPushCurrent_v2", REFUSAL_COUNT);
   for (int round = 1; round < REFUSAL_COUNT; round += 1) {
     CHECK_STATUS(poll(context, gate), LH_NOT_READY);
   }
@@ -469,6 +491,7 @@ int main(int argument_count, char **arguments) {
       {"cuda work: with events a failure is told of its own", a_failure_is_told_of_its_event},
       {"cuda work: a refused question is no end", a_refused_question_is_no_end},
       {"cuda work: a table that is refused half way has come to rest", a_table_refused_half_way_rests},
+      {"cuda work: forgets refusals once the driver tells", forgets_refusals_once_the_driver_tells},
       {"cuda work: loses a device whose driver never tells", loses_a_device_that_never_tells},
       {"cuda work: a table that never comes to rest loses the device", a_table_that_never_rests_loses_the_device},
   };
