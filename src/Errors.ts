@@ -557,6 +557,7 @@ export class BackendUnavailable extends Schema.TaggedError<BackendUnavailable>("
       "LibraryNotLoaded",
       "SymbolMissing",
       "AbiMismatch",
+      "DriverNotFound",
       "DeviceNotFound",
       "OpenFailed",
       "UnsupportedThread"

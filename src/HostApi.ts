@@ -166,6 +166,8 @@ export interface Arguments {
   readonly count: number
   /** Whether the launch leaves the event loop's thread. */
   readonly offThread: boolean
+  /** The symbolic dimensions of the call, by name. */
+  readonly dims: Readonly<Record<string, number>>
 }
 
 /**

@@ -33,6 +33,13 @@ export * as Callable from "./Callable.ts"
 export * as DevicePtr from "./DevicePtr.ts"
 
 /**
+ * NVIDIA GPUs.
+ *
+ * @since 0.1.0
+ */
+export * as Cuda from "./backends/Cuda.ts"
+
+/**
  * The device runner.
  *
  * @since 0.1.0
@@ -66,6 +73,13 @@ export * as HostApi from "./HostApi.ts"
  * @since 0.1.0
  */
 export * as HostTensor from "./HostTensor.ts"
+
+/**
+ * A backend of your own.
+ *
+ * @since 0.1.0
+ */
+export * as NativeBackend from "./backends/NativeBackend.ts"
 
 /**
  * Device memory that outlives runs.

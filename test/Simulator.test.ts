@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import { Worker } from "node:worker_threads"
 import * as NativeHostApi from "../src/internal/native/hostApi.ts"
+import { libraryLaunches } from "../src/internal/native/kernels.ts"
 import {
   copyIn,
   copyOut,
@@ -658,7 +659,8 @@ describe("a context that has ended", () => {
           functions,
           settings: "",
           deviceIndex: 0,
-          leavesThread: true
+          leavesThread: true,
+          launches: libraryLaunches
         }).pipe(
           Scope.extend(scope)
         )
@@ -687,7 +689,14 @@ describe("a context that has ended", () => {
       const { called, functions, pending } = fakeLibrary()
       const scope = yield* Scope.make()
       yield* Scope.extend(
-        NativeHostApi.open({ backend: "fake", functions, settings: "", deviceIndex: 0, leavesThread: true }),
+        NativeHostApi.open({
+          backend: "fake",
+          functions,
+          settings: "",
+          deviceIndex: 0,
+          leavesThread: true,
+          launches: libraryLaunches
+        }),
         scope
       )
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))

@@ -7,6 +7,7 @@ import { Effect, Exit, Fiber, Layer, Logger, LogLevel, Predicate, Scope, TestClo
 import {
   Arg,
   Callable,
+  Cuda,
   DeviceRunner,
   Errors,
   HostApi,
@@ -975,7 +976,8 @@ const stateFailures = [
     { libraryPath: "/opt/leasehold/libleasehold_simulator.so" },
     { libraryPath: "build/libleasehold_simulator.so" },
     { totalBytes: "100 TiB" } as const
-  ].map((simulator) => Effect.flip(failure(() => Effect.void, { simulator })))
+  ].map((simulator) => Effect.flip(failure(() => Effect.void, { simulator }))),
+  Effect.flip(Effect.scoped(Layer.build(Cuda.layer({ driverPath: "/opt/nvidia/libcuda.so.1" }))))
 ]
 
 /** The messages of all failures, by class. */

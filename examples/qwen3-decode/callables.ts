@@ -3,6 +3,7 @@
  * ids, positions and scalars go in with each run, the workspace is scratch, and the logits come out.
  */
 import { Arg, Callable, type ResidentTensor, Simulator } from "leasehold"
+import * as CudaKernel from "./cudaKernel.ts"
 import * as Kernel from "./kernel.ts"
 import * as Model from "./model.ts"
 
@@ -42,7 +43,7 @@ const signature = (config: Model.ModelConfig, weights: ReadonlyArray<Model.Weigh
 }
 
 /**
- * The callables of a model: one signature, one kernel, and two ways of running it. A whole prompt takes milliseconds, so
+ * The callables of a model: one signature, a kernel for each device, and two ways of running it. A whole prompt takes milliseconds, so
  * `prefill` leaves the event loop's thread and the fiber waits for it. How one token is run is for the app to say.
  */
 export const make = (model: {
@@ -52,7 +53,10 @@ export const make = (model: {
 }) => {
   const shared = {
     signature: signature(model.config, model.weights),
-    kernels: [Simulator.kernel({ library: Kernel.library, symbol: Kernel.symbol })]
+    kernels: [
+      Simulator.kernel({ library: Kernel.library, symbol: Kernel.symbol }),
+      CudaKernel.kernelOf(model.config, model.weights)
+    ]
   }
   return {
     prefill: Callable.native({ ...shared, name: "prefill", execution: "awaited" }),

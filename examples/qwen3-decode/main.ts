@@ -3,6 +3,7 @@
  *
  *     npm start                                         64 tokens as they come, and a table that compares the two modes
  *     npm start -- --prompt "In the" --temperature 0.8
+ *     npm start -- --backend cuda                       the same on a GPU
  *     npm start -- --json                               ends with one line of JSON
  *     npm start -- --help
  *
@@ -16,22 +17,24 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import { DeviceRunner, Simulator } from "leasehold"
+import { Cuda, DeviceRunner, Simulator } from "leasehold"
 import * as Failure from "./failure.ts"
-import { options } from "./options.ts"
+import { options, type Request } from "./options.ts"
 import { program, type RunnerLayer } from "./program.ts"
 
 /** Another device is another layer here, and a kernel for it in `callables.ts`. */
-const RunnerLive: RunnerLayer = ({ maxBytes, residentMaxBytes }) =>
-  DeviceRunner.layer({ temporaryBuffer: { maxBytes }, residentMaxBytes }).pipe(
-    Layer.provide(Simulator.layer({ totalBytes: residentMaxBytes + 2 ** 30 }))
-  )
+const runnerOn = (backend: Request["backend"]): RunnerLayer => ({ maxBytes, residentMaxBytes }) => {
+  const runner = DeviceRunner.layer({ temporaryBuffer: { maxBytes }, residentMaxBytes })
+  return backend === "cuda"
+    ? Layer.provide(runner, Cuda.layer())
+    : Layer.provide(runner, Simulator.layer({ totalBytes: residentMaxBytes + 2 ** 30 }))
+}
 
 /** Standard output is for the text and the report. */
 const LoggerLive = Logger.replace(Logger.defaultLogger, Logger.prettyLogger({ stderr: true }))
 
 const command = Command.make("qwen3-decode", options, (request) =>
-  program(request, RunnerLive).pipe(
+  program(request, runnerOn(request.backend)).pipe(
     Effect.tapErrorCause((cause) => Console.error(Failure.describe(cause, request)))
   )).pipe(Command.withDescription("Decodes text with a byte-level Qwen3 model, with and without a retained buffer."))
 

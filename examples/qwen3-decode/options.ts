@@ -44,6 +44,10 @@ export const options = {
     Options.withDescription("A folder with config.json and model.safetensors of a byte-level Qwen3 model."),
     Options.withDefault(fileURLToPath(new URL("./model", import.meta.url)))
   ),
+  backend: Options.choice("backend", ["simulator", "cuda"]).pipe(
+    Options.withDescription("The device: the simulator, or the first GPU of NVIDIA's."),
+    Options.withDefault("simulator" as const)
+  ),
   prompt: Options.text("prompt").pipe(
     Options.withDescription("The text to go on from. Each of its UTF-8 bytes is a token."),
     Options.withDefault("And it came to pass")

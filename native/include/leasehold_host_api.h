@@ -113,7 +113,8 @@ enum {
   LH_FEATURE_HOST_REGISTER = 1 << 1,         /* host memory of the caller can be registered */
   LH_FEATURE_COMPLETION_DESCRIPTOR = 1 << 2, /* there is a descriptor to watch */
   LH_FEATURE_VIRTUAL_CLOCK = 1 << 3,         /* clock_nanos is counted, not measured */
-  LH_FEATURE_DEFERRED_LAUNCH = 1 << 4        /* launches can be deferred */
+  LH_FEATURE_DEFERRED_LAUNCH = 1 << 4,       /* launches can be deferred */
+  LH_FEATURE_LAUNCH_STEPS = 1 << 5           /* a launch may have several steps, and needs to say what they are */
 };
 
 typedef struct lh_device_info {
@@ -229,13 +230,47 @@ typedef struct lh_argument {
   double dims[LH_ARGUMENT_MAX_RANK]; /* element counts, outermost first */
 } lh_argument;
 
+/*
+ * One parameter of a step: an argument of the launch, or a constant. A tensor is passed as its device address in eight bytes, a
+ * scalar in as many bytes as its type has.
+ */
+typedef struct lh_parameter {
+  double argument;      /* an index into the argument table, or -1 for a constant */
+  double byte_count;    /* of a constant: 1 to 8; otherwise 0 */
+  uint8_t constant[8];  /* in the host's byte order, from the first byte on */
+  double reserved;
+} lh_parameter;
+
+/* One kernel of a launch on a device that has a geometry. */
+typedef struct lh_launch_step {
+  double kernel;
+  double grid[3];
+  double block[3];
+  double shared_bytes;     /* dynamic shared memory */
+  double first_parameter;  /* an index into the parameters of the plan */
+  double parameter_count;
+  double reserved[6];
+} lh_launch_step;
+
+/* All that a launch executes, in order, for backends with LH_FEATURE_LAUNCH_STEPS. The next step sees what the last one wrote. */
+typedef struct lh_launch_plan {
+  uint32_t struct_bytes;
+  uint32_t step_count; /* at least 1 */
+  uint32_t parameter_count;
+  uint32_t reserved_0;
+  const lh_launch_step *steps;
+  const lh_parameter *parameters;
+  uint64_t reserved[2];
+} lh_launch_plan;
+
 /* The geometry of a launch, for devices that have one. */
 typedef struct lh_geometry {
   uint32_t struct_bytes;
   uint32_t grid[3];
   uint32_t block[3];
   uint32_t shared_bytes;
-  uint64_t reserved[2];
+  const lh_launch_plan *plan; /* with one, the fields above and the launch's own kernel are not looked at; may be null */
+  uint64_t reserved[1];
 } lh_geometry;
 
 /* C++ has the same assertion under another name. */
@@ -254,6 +289,9 @@ LH_STATIC_ASSERT(sizeof(lh_memory_info) == 40, "lh_memory_info crosses");
 LH_STATIC_ASSERT(sizeof(lh_statistics) == 144, "lh_statistics crosses");
 LH_STATIC_ASSERT(sizeof(lh_transfer) == 32, "lh_transfer crosses in flat tables");
 LH_STATIC_ASSERT(sizeof(lh_argument) == 128, "lh_argument crosses in flat tables");
+LH_STATIC_ASSERT(sizeof(lh_parameter) == 32, "lh_parameter crosses in flat tables");
+LH_STATIC_ASSERT(sizeof(lh_launch_step) == 128, "lh_launch_step crosses in flat tables");
+LH_STATIC_ASSERT(sizeof(lh_launch_plan) == 48, "lh_launch_plan crosses");
 LH_STATIC_ASSERT(sizeof(lh_geometry) == 48, "lh_geometry crosses");
 
 /* Versions ------------------------------------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
  * abi_context.c: the exported functions of the header's sections on versions and contexts.
  */
 #include "context.h"
-#include "structs.h"
+#include "common/structs.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /*
  * abi_kernels.c: the exported functions of the header's section on kernels.
  */
-#include "arguments.h"
+#include "common/arguments.h"
 #include "context.h"
-#include "structs.h"
+#include "common/structs.h"
 
 /* Loading and finding -------------------------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  * abi_memory.c: the exported functions of the header's section on memory.
  */
 #include "context.h"
-#include "numbers.h"
+#include "common/numbers.h"
 
 /* Lets what the device charges for a call pass. The mutex is given up meanwhile. */
 static void pay(lh_context *context, uint64_t cost_nanos) {

@@ -2,7 +2,18 @@
  * abi_work.c: the exported functions of the header's section on work.
  */
 #include "context.h"
-#include "transfers.h"
+#include "common/transfers.h"
+
+/* On a real device its own memory is no host memory, whether it is in use or not, so it is not here either. */
+static memory_map context_memory(const lh_context *context) {
+  const arena *device = &context->device;
+  return (memory_map){
+      .allocations = &device->allocations,
+      .host_blocks = &context->host.blocks,
+      .device_address = device->mapping_address,
+      .device_bytes = device->mapping_bytes,
+  };
+}
 
 /* Work that ends within the call. */
 static outcome perform_now(lh_context *context, work *performed) {
@@ -56,9 +67,9 @@ static outcome submit(lh_context *context, uint32_t lane, const lh_transfer *tra
     return failure(LH_INVALID_ARGUMENT, "There is no such lane.");
   }
   bool completes_late = context->setup.completes_late;
-  outcome checked =
-      transfers_check(transfers, count, completes_late ? TRANSFERS_HOST_ENTRIES_FIRST : TRANSFERS_IN_ANY_ORDER,
-                      &context->device, &context->host);
+  const memory_map memory = context_memory(context);
+  outcome checked = transfers_check(
+      transfers, count, completes_late ? TRANSFERS_HOST_ENTRIES_FIRST : TRANSFERS_IN_ANY_ORDER, &memory);
   if (checked.status != LH_OK) {
     return checked;
   }
@@ -89,8 +100,8 @@ static outcome collect(lh_context *context, const lh_transfer *transfers, uint32
   if (transfers == NULL && count > 0) {
     return failure(LH_INVALID_ARGUMENT, "The table is null.");
   }
-  outcome checked =
-      transfers_check(transfers, count, TRANSFERS_HOST_ENTRIES_ONLY, &context->device, &context->host);
+  const memory_map memory = context_memory(context);
+  outcome checked = transfers_check(transfers, count, TRANSFERS_HOST_ENTRIES_ONLY, &memory);
   if (checked.status != LH_OK) {
     return checked;
   }

@@ -1,6 +1,6 @@
 #include "arena.h"
 
-#include "numbers.h"
+#include "common/numbers.h"
 #include "sanitizer.h"
 
 #include <assert.h>

@@ -9,7 +9,7 @@
 #ifndef LEASEHOLD_SIMULATOR_ARENA_H
 #define LEASEHOLD_SIMULATOR_ARENA_H
 
-#include "ranges.h"
+#include "common/ranges.h"
 
 typedef struct free_piece {
   uint64_t address;

@@ -1,6 +1,6 @@
 #include "context.h"
 
-#include "structs.h"
+#include "common/structs.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -14,8 +14,8 @@
 #include "cost.h"
 #include "host_memory.h"
 #include "lanes.h"
-#include "modules.h"
-#include "outcome.h"
+#include "common/modules.h"
+#include "common/outcome.h"
 #include "settings.h"
 #include "work.h"
 

@@ -1,6 +1,6 @@
 #include "cost.h"
 
-#include "numbers.h"
+#include "common/numbers.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 
 #if IS_SANITIZED
 
-#include "numbers.h"
+#include "common/numbers.h"
 
 /* From an address up to another one, which is not part of it. */
 typedef struct span {

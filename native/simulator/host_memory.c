@@ -1,6 +1,6 @@
 #include "host_memory.h"
 
-#include "numbers.h"
+#include "common/numbers.h"
 #include "sanitizer.h"
 
 #include <assert.h>

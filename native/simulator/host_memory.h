@@ -7,7 +7,7 @@
 #ifndef LEASEHOLD_SIMULATOR_HOST_MEMORY_H
 #define LEASEHOLD_SIMULATOR_HOST_MEMORY_H
 
-#include "ranges.h"
+#include "common/ranges.h"
 
 typedef struct host_memory {
   ranges blocks;

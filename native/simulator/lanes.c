@@ -1,7 +1,7 @@
 #include "lanes.h"
 
 #include "context.h"
-#include "numbers.h"
+#include "common/numbers.h"
 
 #include <assert.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 #include "memory_lab.h"
 
-#include "numbers.h"
+#include "common/numbers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

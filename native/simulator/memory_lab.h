@@ -20,7 +20,7 @@
 #define LEASEHOLD_SIMULATOR_MEMORY_LAB_H
 
 #include "leasehold_kernel.h"
-#include "outcome.h"
+#include "common/outcome.h"
 
 /*
  * Examines a launch whose table has been checked. Success where there is nothing to find; otherwise LH_LAUNCH_FAILED,

@@ -1,10 +1,10 @@
 #include "work.h"
 
-#include "arguments.h"
+#include "common/arguments.h"
 #include "context.h"
 #include "grants.h"
 #include "memory_lab.h"
-#include "transfers.h"
+#include "common/transfers.h"
 
 #include <assert.h>
 

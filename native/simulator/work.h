@@ -11,8 +11,8 @@
 #define LEASEHOLD_SIMULATOR_WORK_H
 
 #include "leasehold_kernel.h"
-#include "outcome.h"
-#include "ranges.h"
+#include "common/outcome.h"
+#include "common/ranges.h"
 
 #include <stdbool.h>
 #include <stdint.h>

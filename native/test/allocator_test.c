@@ -9,7 +9,7 @@
 #include "support.h"
 
 #include "simulator/context.h"
-#include "simulator/numbers.h"
+#include "common/numbers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

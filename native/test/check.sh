@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs the C tests: `sh test/check.sh LIBRARY PROGRAM...`, from native/. `make check` builds all of them and calls this.
+# Runs the C tests: `sh test/check.sh SIMULATOR CUDA PROGRAM...`, from native/: two libraries and the test programs. `make check` builds all of them and calls this.
 #
 # Prints one line for each test and, last, `N passed, M failed` over all of them.
 set -u
 
-library=$1
-shift
+libraries="$1 $2"
+shift 2
 passed_count=0
 failed_count=0
 scratch=$(mktemp -d)
@@ -42,11 +42,13 @@ run_program() {
 # The functions that the header declares, and the symbols that the library exports.
 grep -oE '^LH_EXPORT [a-z0-9_]+ lh_[a-z_]+\(' include/leasehold_host_api.h | grep -oE 'lh_[a-z_]+\($' | tr -d '(' |
   sort >"$scratch/declared"
-nm -D --defined-only "$library" | awk '{ print $3 }' | sort >"$scratch/exported"
 test "$(wc -l <"$scratch/declared")" -ge 23
 report "exports: the header declares at least the 23 functions of version 1" $?
-diff "$scratch/declared" "$scratch/exported"
-report "exports: the library exports what the header declares and nothing else" $?
+for library in $libraries; do
+  nm -D --defined-only "$library" | awk '{ print $3 }' | sort >"$scratch/exported"
+  diff "$scratch/declared" "$scratch/exported"
+  report "exports: ${library##*/} exports what the header declares and nothing else" $?
+done
 
 # Both headers stand on their own.
 for header in leasehold_host_api.h leasehold_kernel.h; do

@@ -3,7 +3,7 @@
  */
 #include "support.h"
 
-#include "simulator/ranges.h"
+#include "common/ranges.h"
 #include "simulator/sanitizer.h"
 
 #include <sys/mman.h>

@@ -43,6 +43,8 @@ int run_tests(int argument_count, char **arguments, const test *tests, size_t te
   return failed_count == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+int failed_checks(void) { return failed_check_count; }
+
 bool check(bool condition, const char *text, const char *file, int line) {
   if (!condition) {
     failed_check_count += 1;

@@ -28,6 +28,9 @@ int run_tests(int argument_count, char **arguments, const test *tests, size_t te
 #define CHECK_STATUS(actual, expected) check_number((double)(actual), (double)(expected), #actual, __FILE__, __LINE__)
 #define CHECK_NUMBER(actual, expected) check_number((double)(actual), (double)(expected), #actual, __FILE__, __LINE__)
 
+/* How many checks of this test have failed so far. */
+int failed_checks(void);
+
 bool check(bool condition, const char *text, const char *file, int line);
 bool check_number(double actual, double expected, const char *text, const char *file, int line);
 

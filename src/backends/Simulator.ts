@@ -10,12 +10,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import * as Bytes from "../Bytes.ts"
-import { type BackendUnavailable, InvalidConfiguration } from "../Errors.ts"
+import type * as Bytes from "../Bytes.ts"
+import type { BackendUnavailable, InvalidConfiguration } from "../Errors.ts"
 import { HostApi, type Kernel as HostApiKernel } from "../HostApi.ts"
 import { isPowerOfTwo } from "../internal/core/sizes.ts"
 import * as NativeHostApi from "../internal/native/hostApi.ts"
+import { libraryLaunches } from "../internal/native/kernels.ts"
 import { loadLibrary } from "../internal/native/library.ts"
+import { optionsOf, settingsText } from "../internal/native/options.ts"
+import type { Statistics as DeviceStatistics } from "../internal/native/statistics.ts"
 
 /**
  * A kernel of the simulator: a plain C function in a shared library. See `native/include/leasehold_kernel.h`.
@@ -119,24 +122,7 @@ export const defaults = {
  * @since 0.1.0
  * @category models
  */
-export interface Statistics {
-  readonly liveBytes: number
-  readonly liveCount: number
-  readonly hostLiveBytes: number
-  readonly hostLiveCount: number
-  readonly mallocCount: number
-  readonly freeCount: number
-  readonly copyInCount: number
-  readonly copyOutCount: number
-  readonly fillCount: number
-  readonly launchCount: number
-  readonly copiedInBytes: number
-  readonly copiedOutBytes: number
-  /** Work whose ticket has not ended. */
-  readonly inFlightCount: number
-  /** Time that the device has spent, virtual or real. */
-  readonly clockNanos: number
-}
+export type Statistics = DeviceStatistics
 
 /**
  * The simulated device beside its `HostApi`: what it has counted itself, independent of any runner.
@@ -174,7 +160,7 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<HostApi | Simulator, BackendUnavailable | InvalidConfiguration> =>
   Layer.scopedContext(Effect.gen(function*() {
-    const settings = yield* settingsText(options)
+    const settings = yield* settingsOf(options)
     const longCalls = yield* choice("longCalls", options.longCalls ?? defaults.longCalls, ["worker", "inline"])
     const functions = yield* loadLibrary({
       backend: "simulator",
@@ -187,53 +173,18 @@ export const layer = (
       functions,
       settings,
       deviceIndex: 0,
-      leavesThread: longCalls === "worker"
+      leavesThread: longCalls === "worker",
+      launches: libraryLaunches
     })
     return Context.make(HostApi, context.hostApi).pipe(
-      Context.add(Simulator, { statistics: Effect.sync(() => statistics(context.statistics())) })
+      Context.add(Simulator, { statistics: Effect.sync(context.statistics) })
     )
   }))
 
 /** The C sources that come with the package, and what is built from them. */
 const nativeFolder = fileURLToPath(new URL("../../native", import.meta.url))
 
-const statistics = (counters: Readonly<Record<string, number>>): Statistics => {
-  const counter = (name: string): number => counters[name] ?? 0
-  return {
-    liveBytes: counter("live_bytes"),
-    liveCount: counter("live_count"),
-    hostLiveBytes: counter("host_live_bytes"),
-    hostLiveCount: counter("host_live_count"),
-    mallocCount: counter("malloc_count"),
-    freeCount: counter("free_count"),
-    copyInCount: counter("copy_in_count"),
-    copyOutCount: counter("copy_out_count"),
-    fillCount: counter("fill_count"),
-    launchCount: counter("launch_count"),
-    copiedInBytes: counter("copied_in_bytes"),
-    copiedOutBytes: counter("copied_out_bytes"),
-    inFlightCount: counter("in_flight_count"),
-    clockNanos: counter("clock_nanos")
-  }
-}
-
-const invalid = (
-  reason: InvalidConfiguration["reason"],
-  option: string,
-  detail: string
-): Effect.Effect<never, InvalidConfiguration> =>
-  Effect.fail(new InvalidConfiguration({ reason, option: `Simulator.${option}`, detail }))
-
-const bytes = (
-  option: string,
-  input: Bytes.Input,
-  least: number
-): Effect.Effect<number, InvalidConfiguration> => {
-  const parsed = Bytes.parse(input)
-  return parsed === undefined || parsed < least
-    ? invalid("Size", option, `it should be a size of at least ${least} B`)
-    : Effect.succeed(parsed)
-}
+const { bytes, choice, invalid } = optionsOf("Simulator")
 
 const nanos = (
   option: string,
@@ -251,17 +202,8 @@ const rate = (option: string, input: number | undefined): Effect.Effect<number, 
     ? Effect.succeed(input ?? 0)
     : invalid("Size", option, "it should be a whole number of bytes per second")
 
-const choice = <A extends string>(
-  option: string,
-  input: A,
-  choices: ReadonlyArray<A>
-): Effect.Effect<A, InvalidConfiguration> =>
-  choices.includes(input)
-    ? Effect.succeed(input)
-    : invalid("Choice", option, `it should be one of ${choices.map((name) => `"${name}"`).join(", ")}`)
-
 /** Checks the options and writes them in the words of the simulator's settings. */
-const settingsText = (options: Options): Effect.Effect<string, InvalidConfiguration> =>
+const settingsOf = (options: Options): Effect.Effect<string, InvalidConfiguration> =>
   Effect.gen(function*() {
     const cost = options.cost ?? {}
     const alignmentBytes = yield* bytes("alignmentBytes", options.alignmentBytes ?? defaults.alignmentBytes, 1)
@@ -289,5 +231,5 @@ const settingsText = (options: Options): Effect.Effect<string, InvalidConfigurat
       out_bytes_per_second: yield* rate("cost.deviceToHostBytesPerSecond", cost.deviceToHostBytesPerSecond),
       clock: yield* choice("cost.clock", cost.clock ?? "real", ["real", "virtual"])
     }
-    return Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(" ")
+    return settingsText(settings)
   })

@@ -141,7 +141,7 @@ export const launchTable = (
       bytes.setInt32((index * 16 + 5) * 8, entry.scalar, true)
     }
   })
-  return { cells, count: entries.length, offThread: options.offThread ?? false }
+  return { cells, count: entries.length, offThread: options.offThread ?? false, dims: {} }
 }
 
 /** The operations that exist in two forms. */

@@ -64,6 +64,7 @@ export class Scene {
         this.told.push(name)
       }
     })
+    this.admission.stay(ticket)
     this.tickets.set(name, ticket)
     this.admission.checkInvariants()
     return ticket

@@ -109,7 +109,10 @@ const memberTypes: Readonly<Record<string, { readonly koffi: string; readonly by
   "int64_t": { koffi: "int64_t", bytes: 8 },
   "uint64_t": { koffi: "uint64_t", bytes: 8 },
   "double": { koffi: "double", bytes: 8 },
-  "const char *": { koffi: "char *", bytes: 8 }
+  "const char *": { koffi: "char *", bytes: 8 },
+  "const lh_launch_step *": { koffi: "lh_launch_step *", bytes: 8 },
+  "const lh_parameter *": { koffi: "lh_parameter *", bytes: 8 },
+  "const lh_launch_plan *": { koffi: "lh_launch_plan *", bytes: 8 }
 }
 
 /** The members of a struct with their offsets, laid out as C lays them out, in koffi's words. */

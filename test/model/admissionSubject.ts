@@ -284,6 +284,7 @@ export class AdmissionSubject {
         this.#told.push(`${id} ${woken?.state ?? "admitted"}`)
       }
     })
+    real.stay(ticket)
     this.#arrived.push({ real: ticket, model: modelTicket, account })
     model.enqueue(modelTicket)
   }

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import { Arg, Callable, DeviceRunner, HostApi } from "leasehold"
-import { deviceOf, onEveryForm, runnerOf } from "../utils/forms.ts"
+import { deviceOf, onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { add, addInline, addSignature, closeGate, gateWaiting, native, openGate } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertNothingHeld, assertUsable, failsWith, vectors } from "../utils/programs.ts"
@@ -19,7 +19,7 @@ const failingSteps: ReadonlyArray<readonly [string, Probe.Rule]> = [
   ["a release", { operation: "free", purpose: "tensor", status: Status.Busy }]
 ]
 
-onEveryForm("promise 1: every run ends once", (form) => {
+onEveryDevice("promise 1: every run ends once", (form) => {
   for (const [step, rule] of failingSteps) {
     for (const callable of [add, addInline]) {
       // A malloc that took effect and said it failed is memory that nobody was told of.

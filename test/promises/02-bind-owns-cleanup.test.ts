@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { DeviceRunner, HostApi } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { add } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertNothingHeld, assertUsable, failsWith, vectors } from "../utils/programs.ts"
@@ -13,7 +13,7 @@ const zeroBudget = { temporaryBuffer: { maxBytes: 0 } }
 const frees = (calls: ReadonlyArray<Probe.Call>): ReadonlyArray<string> =>
   calls.filter((call) => call.operation === "free").map((call) => call.names.join())
 
-onEveryForm("promise 2: bind owns cleanup until it succeeds", (form) => {
+onEveryDevice("promise 2: bind owns cleanup until it succeeds", (form) => {
   it.scoped("a malloc that fails gives back the ones before it, newest first, before bind answers", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner

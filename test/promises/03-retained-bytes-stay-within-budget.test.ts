@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, FastCheck as fc } from "effect"
 import { DeviceRunner, HostApi, type TemporaryBuffer } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertNothingHeld, assertUsable, failsWith } from "../utils/programs.ts"
 
@@ -18,7 +18,7 @@ const bufferOptions: fc.Arbitrary<TemporaryBuffer.Options> = fc.record({
     .map((chunks) => ({ maxBytes, alignmentBytes, chunks: maxBytes === 0 ? "single" : chunks }))
 )
 
-onEveryForm("promise 3: retained bytes stay within the budget", (form) => {
+onEveryDevice("promise 3: retained bytes stay within the budget", (form) => {
   it.scoped("for each chunk policy, as requested from the device", () =>
     Effect.gen(function*() {
       const probe = yield* Probe.Probe

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, FastCheck as fc } from "effect"
 import { Arg, DeviceRunner } from "leasehold"
-import { forms, onEveryForm, runnerOf } from "../utils/forms.ts"
+import { forms, onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { add, addInline, native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertUsable, failsWith, vectors } from "../utils/programs.ts"
@@ -10,7 +10,7 @@ import { assertUsable, failsWith, vectors } from "../utils/programs.ts"
 const scratchOf = (bytes: number) =>
   native("test_nothing", { x: Arg.input("uint8", ["n"]), work: Arg.scratch("uint8", [bytes]) })
 
-onEveryForm("promise 4: no hidden malloc", (form) => {
+onEveryDevice("promise 4: no hidden malloc", (form) => {
   it.scoped("what does not fit fails before any byte moves, and the suggested budget is enough", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner

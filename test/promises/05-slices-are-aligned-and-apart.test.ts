@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, FastCheck as fc } from "effect"
 import { Arg, DeviceRunner, type Simulator } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 
@@ -26,8 +26,11 @@ const devices: ReadonlyArray<Device> = [
   { alignmentBytes: 1, granularityBytes: 1, tailBytes: 7 }
 ]
 
-onEveryForm("promise 5: slices are aligned and apart", (form) => {
-  for (const device of devices) {
+/** Those of a GPU. */
+const ownTraits: ReadonlyArray<Device> = [{ alignmentBytes: 256, tailBytes: 0 }]
+
+onEveryDevice("promise 5: slices are aligned and apart", (form) => {
+  for (const device of form.hasOwnTraits === true ? ownTraits : devices) {
     it.effect.prop(
       `for any sizes, on a device of ${JSON.stringify(device)}`,
       [shapes],

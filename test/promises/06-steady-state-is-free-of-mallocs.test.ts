@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Arg, DeviceRunner } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { manyArguments, manyTensors, nothing } from "../utils/programs.ts"
@@ -10,7 +10,7 @@ import { manyArguments, manyTensors, nothing } from "../utils/programs.ts"
 const operations = (calls: ReadonlyArray<Probe.Call>): ReadonlyArray<string> =>
   calls.map((call) => `${call.operation} ${call.purpose}`)
 
-onEveryForm("promise 6: the steady state", (form) => {
+onEveryDevice("promise 6: the steady state", (form) => {
   const expected = form.late
     ? ["submit stage", "launch launch", "submit copyBack", "collect copyBack"]
     : ["submit stage", "launch launch", "submit copyBack"]
@@ -35,18 +35,20 @@ onEveryForm("promise 6: the steady state", (form) => {
     }
   }
 
-  it.scoped("4,096 tensors are one run", () =>
+  const mostTensors = form.mostArguments ?? 4096
+
+  it.scoped(`${mostTensors} tensors are one run`, () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
       const probe = yield* Probe.Probe
       const callable = native("test_checksum", {
-        ...manyTensors(4095),
+        ...manyTensors(mostTensors - 1),
         sum: Arg.output("float64", [1])
       }, { execution: "inline" })
-      const args = { ...manyArguments(4095), sum: new Float64Array(1) }
+      const args = { ...manyArguments(mostTensors - 1), sum: new Float64Array(1) }
       yield* runner.run(callable, args)
       assert.isAbove(args.sum[0]!, 0)
-      const again = { ...manyArguments(4095), sum: new Float64Array(1) }
+      const again = { ...manyArguments(mostTensors - 1), sum: new Float64Array(1) }
       const calls = yield* probe.during(runner.run(callable, again))
       assert.deepStrictEqual(operations(calls), expected)
       assert.deepStrictEqual(again.sum, args.sum)

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import { Arg, DeviceRunner, HostApi } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { failsWith } from "../utils/programs.ts"
@@ -24,7 +24,7 @@ const touches = (call: Probe.Call, address: number, byteCount: number): boolean 
   return false
 }
 
-onEveryForm("promise 7: external memory is never touched", (form) => {
+onEveryDevice("promise 7: external memory is never touched", (form) => {
   for (const maxBytes of [0, 65_536]) {
     it.scoped(`runs read it and leave it as it is (budget ${maxBytes})`, () =>
       Effect.gen(function*() {

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, FastCheck as fc } from "effect"
 import { Arg, DeviceRunner, type TemporaryBuffer } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { addSignature, native } from "../utils/kernels.ts"
 
 const buffers: ReadonlyArray<TemporaryBuffer.Options> = [
@@ -69,7 +69,7 @@ const observe = (program: ReadonlyArray<Step>) =>
 
 const bits = (values: Float32Array): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length)
 
-onEveryForm("promise 8: results are those of malloc and free per tensor", (form) => {
+onEveryDevice("promise 8: results are those of malloc and free per tensor", (form) => {
   it.effect.prop(
     "for any program, in every configuration",
     [steps],

@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Layer } from "effect"
 import { Arg, DeviceRunner, HostApi } from "leasehold"
 import { FaultInjection } from "leasehold/testing"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertUsable, failsWith } from "../utils/programs.ts"
@@ -19,7 +19,7 @@ const two = {
 const fresh = () => ({ x: Float32Array.of(1, 2, 3), factor: 2, y: Float32Array.of(-1, -1, -1) })
 const untouched = fresh()
 
-onEveryForm("promise 9: host outputs are all or nothing", (form) => {
+onEveryDevice("promise 9: host outputs are all or nothing", (form) => {
   for (const maxBytes of [0, 65_536]) {
     for (const execution of ["inline", "awaited"] as const) {
       it.scoped(`a run that fails at any step has changed no view (budget ${maxBytes}, ${execution})`, () =>

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Arg, Callable, DeviceRunner } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { add, addInline, native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertUsable, failsWith, vectors } from "../utils/programs.ts"
@@ -11,7 +11,7 @@ import { assertUsable, failsWith, vectors } from "../utils/programs.ts"
 const refusalOf = <A, E extends { readonly _tag: string }>(effect: Effect.Effect<A, E>): string =>
   Effect.runSync(Effect.flip(effect))._tag
 
-onEveryForm("promise 10: a full runner fails fast", (form) => {
+onEveryDevice("promise 10: a full runner fails fast", (form) => {
   it.scoped("a second run is refused without a native call, and the first one is right", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner

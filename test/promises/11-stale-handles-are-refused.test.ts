@@ -2,12 +2,12 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import { Callable, DeviceRunner } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { add, addSignature } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertUsable, failsWith, vectors } from "../utils/programs.ts"
 
-onEveryForm("promise 11: stale handles are refused", (form) => {
+onEveryDevice("promise 11: stale handles are refused", (form) => {
   for (const maxBytes of [0, 65_536]) {
     it.scoped(`after validate, and after the scope, also while another run lies at the same addresses (${maxBytes})`, () =>
       Effect.gen(function*() {

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Arg, type Callable, DeviceRunner } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { native } from "../utils/kernels.ts"
 
 const secret = 0x5a
@@ -62,7 +62,7 @@ const reveal = (clear: Callable.Clear | undefined, execution: Callable.Execution
     return seen
   })
 
-onEveryForm("promise 12: runs cannot read each other", (form) => {
+onEveryDevice("promise 12: runs cannot read each other", (form) => {
   for (const execution of ["inline", "awaited"] as const) {
     for (const maxBytes of [0, 16_384]) {
       it.scoped(`outputs that no kernel wrote and scratch are zero (budget ${maxBytes}, ${execution})`, () =>

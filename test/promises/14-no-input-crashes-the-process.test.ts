@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, FastCheck as fc } from "effect"
 import { Arg, type Callable, DeviceRunner } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { addSignature, native } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertUsable } from "../utils/programs.ts"
@@ -38,7 +38,7 @@ const weird: fc.Arbitrary<unknown> = fc.oneof(
   fc.constant(Object.defineProperty(new Float32Array(4), "buffer", { value: new ArrayBuffer(0) }))
 )
 
-onEveryForm("promise 14: no input crashes the process", (form) => {
+onEveryDevice("promise 14: no input crashes the process", (form) => {
   it.effect.prop(
     "any value for any argument is taken for what it is, or refused without a native call",
     [fc.constantFrom("a", "b", "c", "count", "long", "kept", "extra", "__proto__"), weird],

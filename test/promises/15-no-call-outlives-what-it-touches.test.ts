@@ -2,13 +2,13 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
 import { DeviceRunner, HostApi } from "leasehold"
-import { onEveryForm, runnerOf } from "../utils/forms.ts"
+import { onEveryDevice, runnerOf } from "../utils/forms.ts"
 import { gate, kernelRuns, settle, withGate } from "../utils/gated.ts"
 import { openGate } from "../utils/kernels.ts"
 import * as Probe from "../utils/probe.ts"
 import { assertUsable, failsWith, vectors } from "../utils/programs.ts"
 
-onEveryForm("promise 15: no call outlives what it touches", (form) => {
+onEveryDevice("promise 15: no call outlives what it touches", (form) => {
   it.scoped("interrupting a run waits for the kernel, and releases nothing before it has ended", () =>
     withGate(
       Effect.gen(function*() {

@@ -8,7 +8,8 @@ import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 import assert from "node:assert/strict"
 import { join } from "node:path"
 import type { Scenario } from "../faults/scenario.ts"
-import { add, addInline, native, nativeFolder } from "../utils/kernels.ts"
+import { add, addInline, native } from "../utils/kernels.ts"
+import { nativeFolder } from "../utils/nativeFolder.ts"
 import { pooledScenarios, unpooledScenarios } from "./programs.ts"
 
 const simulator = (options: Simulator.Options = {}) =>

@@ -269,9 +269,12 @@ onEveryForm("admission", (form) => {
       const runner = yield* DeviceRunner.DeviceRunner
       yield* runner.load(copy)
       const configured = yield* Effect.fork(runner.configure({ maxBytes: "32 KiB", alignmentBytes: 1024 }))
+      yield* Effect.yieldNow()
+      assert.strictEqual((yield* runner.stats).state, "configuring")
       const args = bytes(1024)
       yield* runner.run(copy, args)
       assert.isTrue(isCopied(args))
+      assert.strictEqual((yield* runner.stats).runs.waited, 1)
       yield* Fiber.join(configured)
       const held = yield* hold(1024)
       assert.deepStrictEqual(rangeOf(held.run), [0, 0, 1536])

@@ -48,6 +48,17 @@ onEveryForm("a buffer that grows", (form) => {
       assert.strictEqual(both.length, 2)
     }).pipe(Effect.provide(runnerOf(form, { ...highWater, slots: 2, admission: wait }))))
 
+  it.scoped("does not grow for a run that was turned away", () =>
+    Effect.gen(function*() {
+      const runner = yield* DeviceRunner.DeviceRunner
+      yield* runner.run(copy, bytes(512))
+      const held = yield* hold(512)
+      yield* failsWith("RunAlreadyActive", runner.run(copy, bytes(32_768)))
+      yield* held.end
+      yield* runner.run(copy, bytes(512))
+      assert.deepStrictEqual(yield* retained, [512, 1])
+    }).pipe(Effect.provide(runnerOf(form, highWater))))
+
   it.scoped("gives its old chunk up first where both do not fit, and counts that", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner

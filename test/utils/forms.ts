@@ -2,9 +2,10 @@
  * The forms of the seam on which every promise is tested: both forms of a backend that answers at once, one that answers
  * late, and one that coalesces.
  */
-import { describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { DeviceRunner, type Errors, HostApi, type RunnerOptions, Simulator } from "leasehold"
+import { Bytes, DeviceRunner, type Errors, HostApi, type RunnerOptions, Simulator } from "leasehold"
+import * as Loopback from "./loopback.ts"
 import * as Probe from "./probe.ts"
 
 export interface Form {
@@ -13,6 +14,12 @@ export interface Form {
   readonly immediate: boolean
   /** Whether copies outlast a call, so that views go through staging. */
   readonly late: boolean
+  /** Whether the device can be given other traits than its own. */
+  readonly hasOwnTraits?: boolean
+  /** How it is recovered from after it was lost. Defaults to `"rebuildRunner"`. */
+  readonly recovery?: HostApi.Traits["recovery"]
+  /** The most arguments of a launch. Defaults to 4096. */
+  readonly mostArguments?: number
   readonly layer: (options?: Simulator.Options) => Layer.Layer<
     HostApi.HostApi | Simulator.Simulator,
     Errors.BackendUnavailable | Errors.InvalidConfiguration
@@ -51,6 +58,34 @@ export const forms: ReadonlyArray<Form> = [
     layer: (options) => Simulator.layer({ totalBytes: "64 MiB", coalesceMaxBytes: "256 KiB", ...options })
   }
 ]
+
+/** The CUDA backend over the loopback driver. Its alignment and its granularity are a GPU's, whatever a test asks for. */
+export const cuda: Form = {
+  name: "cuda",
+  immediate: false,
+  late: true,
+  hasOwnTraits: true,
+  recovery: "newProcess",
+  mostArguments: 600,
+  layer: ({ lanes, longCalls, totalBytes } = {}) =>
+    Layer.unwrapEffect(
+      Effect.sync(() => Loopback.layer({ lanes, longCalls, totalBytes: Bytes.parse(totalBytes ?? "64 MiB")! }))
+    )
+}
+
+/** Runs a suite once for every form, and on the CUDA backend. */
+export const onEveryDevice = (name: string, suite: (form: Form) => void): void => {
+  onEveryForm(name, suite)
+  describe(`${name} [${cuda.name}]`, () => {
+    suite(cuda)
+
+    it("has not misused the driver", () => {
+      assert.strictEqual(Loopback.violations(), "")
+      assert.strictEqual(Loopback.callsAfterLoss(), 0)
+      assert.isAbove(Loopback.calls(""), 0)
+    })
+  })
+}
 
 /** Runs a suite once for every form. */
 export const onEveryForm = (name: string, suite: (form: Form) => void): void => {

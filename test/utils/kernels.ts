@@ -3,11 +3,8 @@ import { Effect } from "effect"
 import koffi from "koffi"
 import { Arg, Callable, Simulator } from "leasehold"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-
-/** Where the native libraries are. A process in which a sanitizer watches is told where the sanitized ones are. */
-export const nativeFolder = process.env["LEASEHOLD_TEST_NATIVE_FOLDER"] ??
-  fileURLToPath(new URL("../../native/build", import.meta.url))
+import * as Loopback from "./loopback.ts"
+import { nativeFolder } from "./nativeFolder.ts"
 
 const library = join(nativeFolder, "libleasehold_test_kernels.so")
 
@@ -18,7 +15,8 @@ export const native = <const S extends Arg.Signature>(
   symbol: string,
   signature: S,
   options: { readonly execution?: Callable.Execution; readonly clear?: Callable.Clear } = {}
-): Callable.Callable<S> => Callable.native({ signature, kernels: [kernel(symbol)], ...options })
+): Callable.Callable<S> =>
+  Callable.native({ signature, kernels: [kernel(symbol), Loopback.kernel(symbol)], ...options })
 
 export const addSignature = {
   a: Arg.input("float32", ["n"]),

@@ -170,11 +170,17 @@ export class Admission {
     this.waitingCount += 1
     this.waitingBytes += ticket.demand.totalBytes
     this.#pump()
-    // Who waits for a slot, or behind somebody who does, would wait with more memory too.
+    return ticket
+  }
+
+  /**
+   * A run that was enqueued stays where it has to wait: a buffer that grows is to have room for it beside those that are active
+   * and those that waited before. Who waits for a slot, or behind somebody who does, would wait with more memory too.
+   */
+  stay(ticket: Ticket): void {
     if (ticket.state === "waiting" && this.waitingCount <= this.#free.length) {
       this.#want(this.space.inUseBytes + this.waitingBytes)
     }
-    return ticket
   }
 
   /** A run does not want to wait any longer. One that was admitted meanwhile gives its slot back. */

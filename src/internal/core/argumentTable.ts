@@ -4,6 +4,7 @@
  */
 import { assert } from "../assert.ts"
 import type { DTypeName } from "./dtypes.ts"
+import { writeScalar } from "./scalars.ts"
 import { maxRank } from "./sizes.ts"
 
 /** Source: `LH_ARGUMENT_*` of the native ABI. */
@@ -21,9 +22,6 @@ const scalarCell = 5
 const rankCell = 6
 const dimsCell = 8
 const cellBytes = 8
-
-/** Scalars cross in the host's byte order. */
-const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1
 
 export class ArgumentTable {
   readonly count: number
@@ -70,31 +68,13 @@ export class ArgumentTable {
 
   /** Writes a scalar in its own type. The value was checked against the type before. */
   setScalar(index: number, dtype: DTypeName, value: number | bigint): void {
-    const offset = (index * argumentCells + scalarCell) * cellBytes
-    switch (dtype) {
-      case "float32":
-        return this.#bytes.setFloat32(offset, Number(value), littleEndian)
-      case "float64":
-        return this.#bytes.setFloat64(offset, Number(value), littleEndian)
-      case "int8":
-        return this.#bytes.setInt8(offset, Number(value))
-      case "int16":
-        return this.#bytes.setInt16(offset, Number(value), littleEndian)
-      case "int32":
-        return this.#bytes.setInt32(offset, Number(value), littleEndian)
-      case "int64":
-        return this.#bytes.setBigInt64(offset, BigInt(value), littleEndian)
-      case "uint8":
-        return this.#bytes.setUint8(offset, Number(value))
-      case "uint16":
-      case "float16":
-      case "bfloat16":
-        return this.#bytes.setUint16(offset, Number(value), littleEndian)
-      case "uint32":
-        return this.#bytes.setUint32(offset, Number(value), littleEndian)
-      case "uint64":
-        return this.#bytes.setBigUint64(offset, BigInt(value), littleEndian)
-    }
+    writeScalar(this.#bytes, (index * argumentCells + scalarCell) * cellBytes, dtype, value)
+  }
+
+  /** The dimensions of a tensor in a table's cells, outermost first. */
+  static shape(cells: Float64Array, index: number): ReadonlyArray<number> {
+    const cell = index * argumentCells
+    return [...cells.subarray(cell + dimsCell, cell + dimsCell + cells[cell + rankCell]!)]
   }
 
   checkInvariants(): void {

@@ -94,12 +94,37 @@ const declareTypes = (): void => {
     reserved: "double",
     dims: koffi.array("double", 8)
   })
+  koffi.struct("lh_parameter", {
+    argument: "double",
+    byte_count: "double",
+    constant: koffi.array("uint8_t", 8),
+    reserved: "double"
+  })
+  koffi.struct("lh_launch_step", {
+    kernel: "double",
+    grid: koffi.array("double", 3),
+    block: koffi.array("double", 3),
+    shared_bytes: "double",
+    first_parameter: "double",
+    parameter_count: "double",
+    reserved: koffi.array("double", 6)
+  })
+  koffi.struct("lh_launch_plan", {
+    struct_bytes: "uint32_t",
+    step_count: "uint32_t",
+    parameter_count: "uint32_t",
+    reserved_0: "uint32_t",
+    steps: "const lh_launch_step *",
+    parameters: "const lh_parameter *",
+    reserved: koffi.array("uint64_t", 2)
+  })
   koffi.struct("lh_geometry", {
     struct_bytes: "uint32_t",
     grid: koffi.array("uint32_t", 3),
     block: koffi.array("uint32_t", 3),
     shared_bytes: "uint32_t",
-    reserved: koffi.array("uint64_t", 2)
+    plan: "const lh_launch_plan *",
+    reserved: koffi.array("uint64_t", 1)
   })
 }
 

@@ -9,12 +9,14 @@ import * as HostApi from "../../HostApi.ts"
 import type { Functions } from "../ffi/declarations.ts"
 import { hostAddress } from "../ffi/hostMemory.ts"
 import { callNow, Calls, emptyError, offThread } from "./calls.ts"
+import type { Launches } from "./launches.ts"
+import { readStatistics, type Statistics } from "./statistics.ts"
 import { immediate, workOperations } from "./work.ts"
 
 /** An opened context: the host API, and counters of the backend itself. */
 export interface NativeContext {
   readonly hostApi: HostApi.Service
-  readonly statistics: () => Readonly<Record<string, number>>
+  readonly statistics: () => Statistics
 }
 
 /** Source: sizes asserted in `leasehold_host_api.h`. */
@@ -22,8 +24,7 @@ const structBytes = {
   openOptions: 56,
   deviceInfo: 216,
   traits: 80,
-  memoryInfo: 40,
-  statistics: 144
+  memoryInfo: 40
 } as const
 
 /** Source: `LH_TRAIT_*`. */
@@ -48,6 +49,10 @@ interface OpenOptions {
   readonly deviceIndex: number
   /** Whether calls that may take long are made on worker threads. */
   readonly leavesThread: boolean
+  /** How its kernels are loaded and launched. */
+  readonly launches: (calls: Calls) => Launches
+  /** Where it looks for the vendor's driver, and what to do where none is found. */
+  readonly driver?: { readonly paths: ReadonlyArray<string>; readonly hint: string }
 }
 
 /** Opens a context in the scope. Closing the scope closes it, or abandons it where the device is lost or still busy. */
@@ -76,21 +81,22 @@ const openContext = (
     contextOut
   )
   if (status !== HostApi.Status.Ok) {
+    const isDriver = status === HostApi.Status.LibraryNotLoaded
     return Effect.fail(
       new BackendUnavailable({
         backend,
-        reason: status === HostApi.Status.NoDevice ? "DeviceNotFound" : "OpenFailed",
+        reason: status === HostApi.Status.NoDevice ? "DeviceNotFound" : isDriver ? "DriverNotFound" : "OpenFailed",
         detail: `${HostApi.statusName(Number(status))}${error.detail === "" ? "" : `: ${error.detail}`}`,
-        pathsTried: [],
-        hint: ""
+        pathsTried: isDriver ? options.driver?.paths ?? [] : [],
+        hint: isDriver ? options.driver?.hint ?? "" : ""
       })
     )
   }
-  return Effect.succeed(describe(backend, new Calls(functions, contextOut[0], options.leavesThread)))
+  return Effect.succeed(describe(options, new Calls(functions, contextOut[0], options.leavesThread)))
 }
 
 const describe = (
-  backend: string,
+  { backend, launches }: OpenOptions,
   calls: Calls
 ): NativeContext & { readonly close: Effect.Effect<void> } => {
   const { context, functions } = calls
@@ -110,14 +116,14 @@ const describe = (
       traits,
       memoryInfo: memoryInfo(calls),
       hostAddress,
-      ...memoryOperations(calls),
-      ...workOperations(calls, {
+      ...memoryOperations(calls, traits),
+      ...workOperations(calls, launches(calls), {
         answersAtOnce: traits.answersAtOnce,
         defersLaunches: calls.leavesThread && readFeatures(functions, context, deferredLaunchFeature)
       }),
       immediate: traits.answersAtOnce ? immediate(calls) : undefined
     },
-    statistics: () => calls.ended ? {} : readStatistics(functions, context),
+    statistics: () => readStatistics(functions, calls.ended ? undefined : context),
     close
   }
 }
@@ -161,16 +167,6 @@ const readTraits = (functions: Functions, context: unknown): HostApi.Traits => {
   }
 }
 
-const readStatistics = (functions: Functions, context: unknown): Readonly<Record<string, number>> => {
-  const statistics: Record<string, number | bigint> = { struct_bytes: structBytes.statistics }
-  functions.lh_statistics_get(context, statistics)
-  return Object.fromEntries(
-    Object.entries(statistics).flatMap(([name, value]) =>
-      typeof value === "number" || typeof value === "bigint" ? [[name, Number(value)]] : []
-    )
-  )
-}
-
 const memoryInfo = (calls: Calls): Effect.Effect<HostApi.MemoryInfo, HostApi.HostApiError> =>
   Effect.suspend(() => {
     const info = { struct_bytes: structBytes.memoryInfo, total_bytes: 0 as Wide, free_bytes: 0 as Wide }
@@ -181,13 +177,15 @@ const memoryInfo = (calls: Calls): Effect.Effect<HostApi.MemoryInfo, HostApi.Hos
   })
 
 const memoryOperations = (
-  calls: Calls
+  calls: Calls,
+  { freeSynchronizes }: HostApi.Traits
 ): Pick<HostApi.Service, "malloc" | "free" | "hostMalloc" | "hostFree" | "hostRegister" | "hostUnregister"> => ({
   malloc: (byteCount, alignmentBytes) =>
     Effect.suspend(() => {
       const addressOut = new Float64Array(1)
       const args = [byteCount, alignmentBytes, addressOut]
-      return byteCount < offThreadMallocBytes
+      // Where a free waits for the device, an allocation may too.
+      return byteCount < offThreadMallocBytes && !freeSynchronizes
         ? finishMalloc(calls, callNow(calls, "lh_malloc", args), addressOut)
         : calls.offThread("lh_malloc", args, [], (status) => finishMalloc(calls, status, addressOut))
     }).pipe(Effect.uninterruptible),

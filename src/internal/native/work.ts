@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as DevicePtr from "../../DevicePtr.ts"
 import * as HostApi from "../../HostApi.ts"
 import { callNow, type Calls, noEntry } from "./calls.ts"
-import { type LibraryKernel, loadKernel } from "./kernels.ts"
+import type { Launches } from "./launches.ts"
 
 /** Added to the lane of a launch that is deferred. Source: `LH_LANE_DEFERRED`. */
 const deferredLane = 0x8000_0000
@@ -23,9 +23,10 @@ const briefWaitNanos = 50_000
 /** The operations as Effects. */
 export const workOperations = (
   calls: Calls,
+  launches: Launches,
   { answersAtOnce, defersLaunches }: { readonly answersAtOnce: boolean; readonly defersLaunches: boolean }
 ): Pick<HostApi.Service, "submit" | "collect" | "loadKernel" | "launch"> => {
-  const modules = new Map<string, number>()
+  const { prepare } = launches
   const deferred = launchDeferred(calls)
   return {
     submit: (lane, transfers) =>
@@ -55,15 +56,19 @@ export const workOperations = (
         const status = callNow(calls, "lh_collect", [transfers.cells, transfers.count, failedOut])
         return status === HostApi.Status.Ok ? Effect.void : Effect.fail(calls.failure("collect", status, failedOut[0]))
       }),
-    loadKernel: (kernel) => loadKernel(calls, modules, kernel as LibraryKernel),
-    launch: (kernel, table) =>
+    loadKernel: launches.load,
+    launch: (kernel, table, origin) =>
       Effect.suspend(() => {
         if (defersLaunches && table.offThread) {
           return deferred(kernel, table)
         }
+        const geometry = prepare === undefined ? null : prepare(kernel, table, origin)
+        if (geometry instanceof HostApi.HostApiError) {
+          return Effect.fail(geometry)
+        }
         const ticketOut = new Float64Array(1)
         const failedOut = new Uint32Array(1).fill(noEntry)
-        const args = [lanes.compute, kernel, null, table.cells, table.count, 0, ticketOut, failedOut]
+        const args = [lanes.compute, kernel, geometry, table.cells, table.count, 0, ticketOut, failedOut]
         const finish = (status: number): Effect.Effect<void, HostApi.HostApiError> =>
           status === HostApi.Status.Ok
             ? waitFor(calls, "launch", ticketOut[0]!)
@@ -120,7 +125,9 @@ const waitFor = (calls: Calls, operation: string, ticket: number): Effect.Effect
   briefFailedOut[0] = noEntry
   const status = calls.ended
     ? HostApi.Status.DeviceLost
-    : calls.observe(Number(functions.lh_wait(context, ticket, calls.leavesThread ? briefWaitNanos : 0, briefFailedOut)))
+    : calls.observe(
+      Number(functions.lh_wait(context, ticket, calls.leavesThread ? briefWaitNanos : waitNanos, briefFailedOut))
+    )
   return isUnderWay(status)
     ? waitOffThread(calls, operation, ticket)
     : status === HostApi.Status.Ok

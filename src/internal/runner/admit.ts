@@ -106,6 +106,7 @@ export const admitLater = (
     state.counters.runsRefused += 1
     return Effect.fail(refusal)
   }
+  state.admission.stay(ticket)
   if (ticket.state === "waiting") {
     state.counters.runsWaited += 1
     state.departures.waitingSince(state.nowNanos())

@@ -68,9 +68,9 @@ const makeStaging = (
     )
 
 /**
- * Closes a runner: active runs end first, those that wait are refused, then everything that outlives runs is released. From the first moment on
- * every handle answers `RunnerClosed`. The memory of a poisoned runner is forgotten, not freed. The second time does
- * nothing.
+ * Closes a runner: active runs end first, those that wait are refused, then everything that outlives runs is released. From
+ * the first moment on every handle answers `RunnerClosed`. The memory of a poisoned runner is forgotten, not freed. The
+ * second time does nothing.
  */
 export const close = (state: RunnerState): Effect.Effect<void> =>
   Effect.suspend(() =>

@@ -63,7 +63,12 @@ export class RunTables {
     this.layout = layout
     this.leases = layout.makeLeases()
     this.args = layout.makeArguments()
-    this.launch = { cells: this.args.cells, count: this.args.count, offThread: layout.launchesOffThread }
+    this.launch = {
+      cells: this.args.cells,
+      count: this.args.count,
+      offThread: layout.launchesOffThread,
+      dims: layout.resolution.dims
+    }
     this.stage = movesOf(layout.stage)
     this.copyBack = movesOf(layout.copyBack)
     this.hasFreeLeases = this.leases.kinds.includes(LeaseKind.free)

@@ -74,6 +74,7 @@ describe("the command line of the decode example", () => {
         const numbers = ["--steps", "3", "--temperature", "0.8", "--seed", "4294967295"]
         const { request } = yield* read(...text, ...numbers)
         assert.deepStrictEqual(request, {
+          backend: "simulator",
           model: "m",
           prompt: "né",
           steps: 3,
