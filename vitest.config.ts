@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
@@ -19,8 +18,6 @@ export default defineConfig({
     globalSetup: "test/utils/buildNative.ts",
     // Native libraries are loaded by tests: a fault in one must end a process, not the whole run.
     pool: "forks",
-    // Of two cores the default would use one. No test depends on how fast it is.
-    poolOptions: { forks: { minForks: 1, maxForks: Math.max(2, availableParallelism() - 1) } },
     testTimeout: 30_000,
     hookTimeout: 30_000,
     coverage: { include: ["src/**"] }

@@ -1,5 +1,5 @@
 /**
- * The scenarios of the fault campaign on the CUDA backend, over the loopback driver: some cases of each, all of them with
+ * The scenarios of the fault campaign on the CUDA backend, over the loopback driver: some cases of one in three, all of all with
  * `LEASEHOLD_LONG=1`. That the driver is used as it should be is looked at as well.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -9,8 +9,9 @@ import { allScenarios } from "./scenarios/index.ts"
 
 const isLong = process.env["LEASEHOLD_LONG"] === "1"
 
-/** Cases of each scenario, so that the whole takes about as long as a breath. */
+/** Cases of each scenario, and one scenario in so many, so that the whole takes about as long as a breath. */
 const caseCount = 12
+const scenarioStep = isLong ? 1 : 3
 
 /** Shares of the faults that are interrupted too, and of the pairs of faults. */
 const shares = isLong ? {} : { interruptedFaults: 0.02, faultPairs: 0.02 }
@@ -27,7 +28,8 @@ const withFiguresOfTheSimulator: ReadonlySet<string> = new Set([
 ])
 
 describe("the fault campaign on the CUDA backend", () => {
-  for (const scenario of allScenarios.filter(({ name }) => !withFiguresOfTheSimulator.has(name))) {
+  const scenarios = allScenarios.filter(({ name }) => !withFiguresOfTheSimulator.has(name))
+  for (const scenario of scenarios.filter((_, index) => index % scenarioStep === 0)) {
     it.live(`finds nothing: ${scenario.name}`, () =>
       Effect.gen(function*() {
         const { failures, faultCases, interruptCases } = yield* scenario.sweep({
@@ -44,7 +46,7 @@ describe("the fault campaign on the CUDA backend", () => {
   }
 
   it("has used the driver", () => {
-    assert.isAbove(Loopback.calls("cuLaunchKernel"), 100)
-    assert.isAbove(Loopback.calls("cuMemcpyHtoDAsync_v2"), 100)
+    assert.isAbove(Loopback.calls("cuLaunchKernel"), 50)
+    assert.isAbove(Loopback.calls("cuMemcpyHtoDAsync_v2"), 50)
   })
 })
