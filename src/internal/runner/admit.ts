@@ -152,8 +152,9 @@ const turn = (state: RunnerState, ticket: Ticket, restore: Restore): Effect.Effe
       isOver = true
       ticket.wake()
     })
+    // However the timer ends, it wakes the run: anybody may interrupt a root fiber, and then nobody else would.
     return Effect.flatMap(
-      Effect.forkDaemon(Effect.interruptible(Effect.delay(expire, admission.deadline))),
+      Effect.forkDaemon(Effect.ensuring(Effect.interruptible(Effect.sleep(admission.deadline)), expire)),
       (timer) => Effect.ensuring(woken, Fiber.interrupt(timer))
     )
   })
