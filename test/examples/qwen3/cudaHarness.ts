@@ -75,7 +75,10 @@ class Tensor {
   }
 }
 
-const entries = new Map<string, { readonly run: koffi.KoffiFunction; readonly sizes: ReadonlyArray<number> }>()
+const entries = new Map<
+  string,
+  { readonly run: ReturnType<typeof loaded.func>; readonly sizes: ReadonlyArray<number> }
+>()
 
 /** A kernel, and the bytes of each of its parameters. */
 const entryOf = (symbol: string) => {

@@ -55,6 +55,8 @@ jmp_buf scheduler;
 ucontext_t scheduler_context;
 int barrier_result;
 const std::function<void()> *kernel_body;
+/* Of each lane the one whose turn is next; that of the last lane is the first. */
+size_t following_lane[WARP_THREADS], first_lane;
 uint32_t order = 0;
 uint64_t violation_count = 0;
 char first_violation[160];
@@ -67,11 +69,24 @@ void violate(const char *what) {
   violation_count += 1;
 }
 
+void enter(size_t index) {
+  current = index;
+  threadIdx.x = (unsigned int)index;
+}
+
+/* The next thread of this warp that can go on, by the order of turns, goes on at once; only where there is none the scheduler. */
 void wait(state waiting, int line) {
   fiber &own = fibers[current];
   own.now = waiting;
   own.line = line;
-  if (_setjmp(own.where) == 0) _longjmp(scheduler, 1);
+  if (_setjmp(own.where) != 0) return;
+  size_t begin = current - current % WARP_THREADS;
+  size_t next = begin + following_lane[current % WARP_THREADS];
+  if (next != begin + first_lane && fibers[next].now == state::ready && fibers[next].has_begun) {
+    enter(next);
+    _longjmp(fibers[next].where, 1);
+  }
+  _longjmp(scheduler, 1);
 }
 
 /* A fiber is begun through a context of the system's, once. From then on it changes by jumps, which call no system, and runs one
@@ -85,8 +100,7 @@ void fiber_entry() {
 
 void resume(size_t index) {
   fiber &next = fibers[index];
-  current = index;
-  threadIdx = {(unsigned int)index, 0, 0};
+  enter(index);
   if (_setjmp(scheduler) != 0) return;
   if (next.has_begun) _longjmp(next.where, 1);
   next.has_begun = true;
@@ -185,6 +199,8 @@ void cuda_run(const cuda_launch &launch, const std::function<void()> &body) {
   gridDim = {grid[0], grid[1], grid[2]};
   std::vector<size_t> warps = turns(thread_count / WARP_THREADS);
   std::vector<size_t> lanes = turns(WARP_THREADS);
+  first_lane = lanes[0];
+  for (size_t turn = 0; turn < WARP_THREADS; turn++) following_lane[lanes[turn]] = lanes[(turn + 1) % WARP_THREADS];
   float *behind = shared_memory + launch.shared_bytes / sizeof(float);
   std::fill(behind, shared_end(), __uint_as_float(unwritten));
   for (size_t block : turns((size_t)grid[0] * grid[1] * grid[2])) {
