@@ -92,9 +92,9 @@ describe("the kernels for a GPU on random models", { timeout: 300_000 }, () => {
           logits.push(actual)
         }
 
-        for (const [order, pieceLength] of [[1, 5], [7, tokens.length], [8, 7]] as const) {
+        for (const [order, pieceLength, gridMaxY] of [[1, 5, 2], [7, tokens.length, 65_535], [8, 7, 1]] as const) {
           setOrder(order)
-          const pieced = new CudaDecoder(config, weights)
+          const pieced = new CudaDecoder(config, weights, gridMaxY)
           for (let start = 0; start < tokens.length; start += pieceLength) {
             const piece = tokens.slice(start, start + pieceLength)
             assert.deepStrictEqual(pieced.next(piece), logits[start + piece.length - 1])

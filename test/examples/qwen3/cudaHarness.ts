@@ -109,11 +109,14 @@ export class CudaDecoder {
   private readonly launches: CudaLaunches.Launches
   private readonly shapes: Readonly<Record<string, ReadonlyArray<number>>>
   private readonly weights: ReadonlyMap<string, Tensor>
+  private readonly gridMaxY: number
   private position = 0
 
-  constructor(config: Model.ModelConfig, weights: ReadonlyArray<LoadedWeight>) {
+  /** With fewer blocks along y than a GPU has, kernels have to go on behind the grid's end, as for very many tokens. */
+  constructor(config: Model.ModelConfig, weights: ReadonlyArray<LoadedWeight>, gridMaxY = Infinity) {
     const cacheElements = Model.kvCacheShape(config).reduce((product, count) => product * count, 1)
     this.config = config
+    this.gridMaxY = gridMaxY
     this.launches = CudaLaunches.make({ config, weights })
     this.shapes = Object.fromEntries(weights.map(({ name, shape }) => [name, shape]))
     this.weights = new Map(weights.map(({ name, view }) => [name, Tensor.of(view)]))
@@ -164,7 +167,8 @@ export class CudaDecoder {
     parameters.forEach((parameter, index) => this.writeParameter(values, index * 8, parameter, tensors))
     const begin = BigInt(koffi.address(values))
     const pointers = BigUint64Array.from(parameters, (_, index) => begin + BigInt(index * 8))
-    run(pointers, Uint32Array.of(...grid, 1, block, 1, 1, sharedBytes))
+    const [x, y] = grid
+    run(pointers, Uint32Array.of(x, Math.min(y, this.gridMaxY), 1, block, 1, 1, sharedBytes))
   }
 
   private writeParameter(
