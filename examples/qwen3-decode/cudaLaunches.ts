@@ -62,7 +62,7 @@ export const make = (model: {
   return ({ n = 0 }, shapes) => {
     for (const { name, shape } of weights) {
       if (String(shapes[name]) !== String(shape)) {
-        throw new RangeError(`the weight ${name} has the shape [${shapes[name]}] instead of [${shape}]`)
+        throw new RangeError(`the weight ${name} has the shape [${String(shapes[name])}] instead of [${String(shape)}]`)
       }
     }
     return [
@@ -85,7 +85,9 @@ const begin = (config: ModelConfig, n: number, weight: WeightParameters): Readon
     launch("qwen3_begin", {
       blocks: 1,
       parameters: [
-        ...["tokens", "positions", "workspace"],
+        "tokens",
+        "positions",
+        "workspace",
         at.firstPosition,
         ...[n, config.vocab, config.maxPositions].map(int32)
       ]
@@ -96,7 +98,10 @@ const begin = (config: ModelConfig, n: number, weight: WeightParameters): Readon
         "tokens",
         ...weight("model.embed_tokens.weight"),
         "workspace",
-        ...[at.residual, at.cosine, at.sine, at.firstPosition],
+        at.residual,
+        at.cosine,
+        at.sine,
+        at.firstPosition,
         "ropeTheta",
         ...[config.hidden, config.headDim].map(int32)
       ]
@@ -121,8 +126,11 @@ const attention = (
       tokens: n,
       parameters: [
         "workspace",
-        ...[at.normed, at.query, at.firstPosition],
-        ...["keyCache", "valueCache"],
+        at.normed,
+        at.query,
+        at.firstPosition,
+        "keyCache",
+        "valueCache",
         ...weight(`${prefix}.self_attn.q_proj.weight`),
         ...weight(`${prefix}.self_attn.k_proj.weight`),
         ...weight(`${prefix}.self_attn.v_proj.weight`),
@@ -133,7 +141,10 @@ const attention = (
       warps: n * (heads + kvHeads),
       parameters: [
         "workspace",
-        ...[at.query, at.cosine, at.sine, at.firstPosition],
+        at.query,
+        at.cosine,
+        at.sine,
+        at.firstPosition,
         "keyCache",
         ...weight(`${prefix}.self_attn.q_norm.weight`),
         ...weight(`${prefix}.self_attn.k_norm.weight`),
@@ -147,8 +158,11 @@ const attention = (
       sharedElements: headDim + blockWarps * (headDim + 2),
       parameters: [
         "workspace",
-        ...[at.query, at.attended, at.firstPosition],
-        ...["keyCache", "valueCache"],
+        at.query,
+        at.attended,
+        at.firstPosition,
+        "keyCache",
+        "valueCache",
         ...[layer, n, heads, kvHeads, headDim, maxPositions].map(int32)
       ]
     }),
@@ -179,7 +193,8 @@ const feedForward = (
       tokens: n,
       parameters: [
         "workspace",
-        ...[at.normed, at.gated],
+        at.normed,
+        at.gated,
         ...weight(`${prefix}.mlp.gate_proj.weight`),
         ...weight(`${prefix}.mlp.up_proj.weight`),
         ...[n, intermediate, hidden].map(int32)
@@ -206,7 +221,8 @@ const end = (config: ModelConfig, n: number, weight: WeightParameters): Readonly
       warps: config.vocab,
       parameters: [
         "workspace",
-        ...[at.normed, at.firstPosition],
+        at.normed,
+        at.firstPosition,
         ...weight(config.tied ? "model.embed_tokens.weight" : "lm_head.weight"),
         "logits",
         ...[config.vocab, config.hidden].map(int32)
@@ -239,7 +255,8 @@ const projectAdd = (n: number, options: {
     tokens: n,
     parameters: [
       "workspace",
-      ...[options.in, options.out],
+      options.in,
+      options.out,
       ...options.weight,
       ...[n, options.rows, options.columns].map(int32)
     ]

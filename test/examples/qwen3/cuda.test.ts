@@ -177,6 +177,8 @@ describe("the PTX of the kernels for a GPU", () => {
       for (const [symbol, sizes] of launched) {
         assert.deepInclude(entries, [symbol, sizes])
       }
+      // As the example's README says: four, and eight for each layer.
+      assert.strictEqual(launches.length, 4 + 8 * config.layers)
       assert.strictEqual(new Set(launched.map(([symbol]) => symbol)).size, entries.length)
     }))
 })

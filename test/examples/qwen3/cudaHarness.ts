@@ -50,9 +50,9 @@ class Tensor {
 
   constructor(byteCount: number) {
     const all = new Uint8Array(byteCount + 3 * alignmentBytes).fill(marginByte)
-    const offset = alignmentBytes + (alignmentBytes - Number(BigInt(koffi.address(all)) % BigInt(alignmentBytes)))
+    const offset = alignmentBytes + (alignmentBytes - Number(koffi.address(all) % BigInt(alignmentBytes)))
     this.bytes = all.subarray(offset, offset + byteCount)
-    this.address = BigInt(koffi.address(this.bytes)) + addressBias
+    this.address = koffi.address(this.bytes) + addressBias
     this.margins = [all.subarray(0, offset), all.subarray(offset + byteCount)]
   }
 
@@ -158,14 +158,14 @@ export class CudaDecoder {
 
   private launch({ block, grid, parameters, sharedBytes, symbol }: CudaLaunches.Launch, tensors: Map<string, Tensor>) {
     const { run, sizes } = entryOf(symbol)
-    if (String(sizes) !== String(parameters.map(parameterBytes))) {
-      throw new Error(
-        `${symbol} takes parameters of ${sizes} B, and is launched with ${parameters.map(parameterBytes)} B`
-      )
+    const taken = sizes.join()
+    const given = parameters.map(parameterBytes).join()
+    if (taken !== given) {
+      throw new Error(`${symbol} takes parameters of ${taken} B, and is launched with ${given} B`)
     }
     const values = new DataView(new ArrayBuffer(parameters.length * 8))
     parameters.forEach((parameter, index) => this.writeParameter(values, index * 8, parameter, tensors))
-    const begin = BigInt(koffi.address(values))
+    const begin = koffi.address(values)
     const pointers = BigUint64Array.from(parameters, (_, index) => begin + BigInt(index * 8))
     const [x, y] = grid
     run(pointers, Uint32Array.of(x, Math.min(y, this.gridMaxY), 1, block, 1, 1, sharedBytes))
