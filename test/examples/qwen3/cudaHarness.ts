@@ -131,17 +131,23 @@ export class CudaDecoder {
     return logits
   }
 
-  /** The logits after tokens at these positions. */
-  call(tokens: ReadonlyArray<number>, positions: ReadonlyArray<number>): Float32Array {
+  /** The logits after tokens at these positions. The workspace is full of the byte. */
+  call(
+    tokens: ReadonlyArray<number>,
+    positions: ReadonlyArray<number>,
+    workspaceByte: number = marginByte
+  ): Float32Array {
     const { config } = this
     const logits = new Tensor(config.vocab * 4)
+    const workspace = new Tensor(Kernel.workspaceElements(config, tokens.length) * 4)
+    workspace.bytes.fill(workspaceByte)
     const tensors = new Map([
       ...this.weights,
       ["tokens", Tensor.of(Int32Array.from(tokens))],
       ["positions", Tensor.of(Int32Array.from(positions))],
       ["logits", logits],
       // Scratch holds whatever was there before; a kernel that reads it before writing it computes with NaN.
-      ["workspace", new Tensor(Kernel.workspaceElements(config, tokens.length) * 4)],
+      ["workspace", workspace],
       ["keyCache", this.keyCache],
       ["valueCache", this.valueCache]
     ])
