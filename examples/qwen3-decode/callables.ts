@@ -2,8 +2,8 @@
  * What a decode loop launches. Here every tensor of the model gets its class: weights and KV cache are resident, token
  * ids, positions and scalars go in with each run, the workspace is scratch, and the logits come out.
  */
-import { Arg, Callable, type ResidentTensor, Simulator } from "leasehold"
-import * as CudaKernel from "./cudaKernel.ts"
+import { Arg, Callable, Cuda, type ResidentTensor, Simulator } from "leasehold"
+import * as CudaLaunches from "./cudaLaunches.ts"
 import * as Kernel from "./kernel.ts"
 import * as Model from "./model.ts"
 
@@ -43,8 +43,8 @@ const signature = (config: Model.ModelConfig, weights: ReadonlyArray<Model.Weigh
 }
 
 /**
- * The callables of a model: one signature, a kernel for each device, and two ways of running it. A whole prompt takes milliseconds, so
- * `prefill` leaves the event loop's thread and the fiber waits for it. How one token is run is for the app to say.
+ * The callables of a model: one signature, kernels for each device, and two ways of running it. A whole prompt takes
+ * milliseconds, so `prefill` leaves the event loop's thread and the fiber waits for it. How one token is run is for the app to say.
  */
 export const make = (model: {
   readonly config: Model.ModelConfig
@@ -55,7 +55,7 @@ export const make = (model: {
     signature: signature(model.config, model.weights),
     kernels: [
       Simulator.kernel({ library: Kernel.library, symbol: Kernel.symbol }),
-      CudaKernel.kernelOf(model.config, model.weights)
+      Cuda.kernels({ module: CudaLaunches.module, launches: CudaLaunches.make(model) })
     ]
   }
   return {

@@ -2,29 +2,19 @@
  * What one decode step launches on a GPU: the kernels of `kernel/qwen3_decode.cu` in their order, each with its grid and its
  * parameters. The arguments are those of the simulator's kernel, by the names that `callables.ts` gives them.
  */
+import { Cuda } from "leasehold"
 import { fileURLToPath } from "node:url"
 import type { ModelConfig, Weight } from "./model.ts"
 
 /** The module's path; `make -C examples/qwen3-decode/kernel ptx` builds it. */
 export const module: string = fileURLToPath(new URL("./kernel/qwen3_decode.ptx", import.meta.url))
 
-/** A value that a kernel takes beside the arguments. */
-export interface Constant {
-  readonly dtype: "int32" | "int64"
-  readonly value: number | bigint
-}
-
-/** One kernel of a step. */
-export interface Launch {
-  readonly symbol: string
-  /** Blocks along each axis. */
+/** One kernel of a step. Every parameter of the kernel is named. */
+export interface Launch extends Cuda.Step {
   readonly grid: readonly [x: number, y: number]
-  /** Threads of a block. */
   readonly block: number
-  /** Dynamic shared memory, in bytes. */
   readonly sharedBytes: number
-  /** In the kernel's order: an argument by its name, or a constant. */
-  readonly parameters: ReadonlyArray<string | Constant>
+  readonly parameters: ReadonlyArray<string | Cuda.Constant>
 }
 
 const warpThreads = 32
@@ -77,7 +67,7 @@ export const make = (model: {
 }
 
 /** A weight as kernels take it: where it is, and whether it is narrow. */
-type WeightParameters = (name: string) => readonly [string, Constant]
+type WeightParameters = (name: string) => readonly [string, Cuda.Constant]
 
 const begin = (config: ModelConfig, n: number, weight: WeightParameters): ReadonlyArray<Launch> => {
   const at = layout(config, n)
@@ -232,10 +222,10 @@ const end = (config: ModelConfig, n: number, weight: WeightParameters): Readonly
 }
 
 const rmsNorm = (config: ModelConfig, options: {
-  readonly in: Constant
+  readonly in: Cuda.Constant
   readonly rows: number
-  readonly weight: readonly [string, Constant]
-  readonly out: Constant
+  readonly weight: readonly [string, Cuda.Constant]
+  readonly out: Cuda.Constant
 }): Launch =>
   launch("qwen3_rms_norm", {
     blocks: options.rows,
@@ -244,10 +234,10 @@ const rmsNorm = (config: ModelConfig, options: {
   })
 
 const projectAdd = (n: number, options: {
-  readonly in: Constant
+  readonly in: Cuda.Constant
   readonly columns: number
-  readonly weight: readonly [string, Constant]
-  readonly out: Constant
+  readonly weight: readonly [string, Cuda.Constant]
+  readonly out: Cuda.Constant
   readonly rows: number
 }): Launch =>
   launch("qwen3_project_add", {
@@ -294,7 +284,7 @@ const layout = (config: ModelConfig, n: number) => {
   const { headDim, hidden, intermediate } = config
   const { queryWidth } = widths(config)
   let next = 0
-  const rows = (elementsPerToken: number): Constant => {
+  const rows = (elementsPerToken: number): Cuda.Constant => {
     const begin = next
     next += n * elementsPerToken
     return int64(begin)
@@ -311,11 +301,11 @@ const layout = (config: ModelConfig, n: number) => {
   }
 }
 
-const int32 = (value: number): Constant => {
+const int32 = (value: number): Cuda.Constant => {
   if (value > sizeMax) {
     throw new RangeError(`a size of ${value} does not reach a kernel as int32`)
   }
-  return { dtype: "int32", value }
+  return Cuda.constant("int32", value)
 }
 
-const int64 = (value: number): Constant => ({ dtype: "int64", value: BigInt(value) })
+const int64 = (value: number): Cuda.Constant => Cuda.constant("int64", BigInt(value))

@@ -3,6 +3,7 @@
  * `cudaLaunches.ts` says.
  */
 import * as koffi from "koffi"
+import type { Cuda } from "leasehold"
 import { execFileSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import * as CudaLaunches from "../../../examples/qwen3-decode/cudaLaunches.ts"
@@ -94,7 +95,7 @@ const entryOf = (symbol: string) => {
 }
 
 /** The bytes of a parameter, as a launch has them. */
-export const parameterBytes = (parameter: string | CudaLaunches.Constant): number => {
+export const parameterBytes = (parameter: string | Cuda.Constant): number => {
   if (typeof parameter === "object") {
     return parameter.dtype === "int32" ? 4 : 8
   }
@@ -180,7 +181,7 @@ export class CudaDecoder {
   private writeParameter(
     values: DataView,
     at: number,
-    parameter: string | CudaLaunches.Constant,
+    parameter: string | Cuda.Constant,
     tensors: Map<string, Tensor>
   ): void {
     if (typeof parameter === "object") {
