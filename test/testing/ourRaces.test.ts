@@ -14,7 +14,7 @@ const isLong = process.env.LEASEHOLD_LONG === "1"
 const timeoutMillis = isLong ? 1_800_000 : 240_000
 
 /** Schedules over all scenarios, numbers of fibers, and forms. A core tries some 500 a second. */
-const drawnCount = isLong ? 120_000 : 8000
+const drawnCount = isLong ? 120_000 : 4000
 
 const backend = Simulator.layer({ totalBytes: "4 MiB", longCalls: "inline" })
 
