@@ -225,7 +225,8 @@ const refusalTexts: Readonly<Record<AdmissionRefused["reason"], (error: Admissio
   QueueFull: () => "found its queue full",
   Deadline: () => "did not come to its turn in time",
   Shed: () => "would have had to wait for too long",
-  Quota: ({ budget, maxBytes }) => `does not fit into the ${maxBytes} B of "${budget}" now`,
+  Quota: ({ budget, maxBytes, requestedBytes }) =>
+    `does not fit into the ${maxBytes} B of "${budget}"${requestedBytes > maxBytes ? "" : " now"}`,
   Draining: ({ budget }) =>
     budget === "" ? "waited on a runner that was closed" : `waited in "${budget}", which was closed`,
   WaitsForItself: () => "would wait for a run that its own fiber holds"
