@@ -41,8 +41,18 @@ static bool read_axes(const double *axes, uint64_t least) {
   return true;
 }
 
-static outcome check_parameters(const lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
-                                const lh_argument *arguments, uint32_t count) {
+/* All of them, whether or not a step takes them: the table is made ready for the driver as a whole. */
+static outcome check_parameters(const lh_launch_plan *plan, const lh_argument *arguments, uint32_t count) {
+  for (uint32_t index = 0; index < plan->parameter_count; index += 1) {
+    if (parameter_bytes(&plan->parameters[index], arguments, count) == 0) {
+      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument and no constant of 1 to 8 bytes.");
+    }
+  }
+  return success();
+}
+
+static outcome check_block(const lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
+                           const lh_argument *arguments, uint32_t count) {
   uint64_t first = 0;
   uint64_t parameter_count = 0;
   if (!safe_integer_read(step->first_parameter, &first) || !safe_integer_read(step->parameter_count, &parameter_count) ||
@@ -52,9 +62,6 @@ static outcome check_parameters(const lh_context *context, const lh_launch_plan 
   uint64_t block_bytes = 0;
   for (uint64_t index = 0; index < parameter_count; index += 1) {
     uint64_t byte_count = parameter_bytes(&plan->parameters[first + index], arguments, count);
-    if (byte_count == 0) {
-      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument and no constant of 1 to 8 bytes.");
-    }
     /* Each lies at a multiple of its own size. */
     uint64_t aligned_bytes = 0;
     round_up(block_bytes, byte_count, &aligned_bytes);
@@ -82,7 +89,7 @@ static outcome check_step(lh_context *context, const lh_launch_plan *plan, const
   if (!safe_integer_read(step->shared_bytes, &shared_bytes) || shared_bytes > INT32_MAX) {
     return failure(LH_INVALID_ARGUMENT, "The shared bytes of a step are no integer that a kernel can have.");
   }
-  return check_parameters(context, plan, step, arguments, count);
+  return check_block(context, plan, step, arguments, count);
 }
 
 outcome launches_check(lh_context *context, const lh_launch_plan *plan, const lh_argument *arguments, uint32_t count) {
@@ -93,6 +100,7 @@ outcome launches_check(lh_context *context, const lh_launch_plan *plan, const lh
   if (plan->step_count == 0 || plan->steps == NULL || (plan->parameters == NULL && plan->parameter_count > 0)) {
     return failure(LH_INVALID_ARGUMENT, "A launch has no steps, or its tables are null.");
   }
+  checked = check_parameters(plan, arguments, count);
   for (uint32_t index = 0; checked.status == LH_OK && index < plan->step_count; index += 1) {
     checked = check_step(context, plan, &plan->steps[index], arguments, count);
   }

@@ -302,6 +302,12 @@ static void refuses_wrong_parameters(void) {
         .struct_bytes = sizeof plan, .step_count = 1, .parameter_count = 2, .steps = steps, .parameters = parameters};
     check_refused(context, &plan, arguments, 1, LH_INVALID_ARGUMENT, UINT32_MAX);
   }
+  /* One that no step takes is looked at all the same, because the whole table is made ready for the driver. */
+  const lh_parameter stray[] = {argument_parameter(0)};
+  const lh_launch_step steps[] = {step_of(kernel, 0, 0)};
+  const lh_launch_plan plan = {
+      .struct_bytes = sizeof plan, .step_count = 1, .parameter_count = 1, .steps = steps, .parameters = stray};
+  check_refused(context, &plan, NULL, 0, LH_INVALID_ARGUMENT, UINT32_MAX);
   close_device(context);
   check_driver_is_empty();
 }

@@ -1,17 +1,23 @@
-/** The contract of the host API, on the CUDA backend over the loopback driver. */
+/** The contract of the host API, on the CUDA backend. */
 import { assert, describe, it } from "@effect/vitest"
+import * as CudaDevice from "../utils/cudaDevice.ts"
 import { gate } from "../utils/kernels.ts"
 import * as Loopback from "../utils/loopback.ts"
 import { suite } from "./hostApi.ts"
 
-/** Arguments go by value, and the driver has a limit to that. */
-const options = { kernel: Loopback.kernel, gate, immediate: false, mostArguments: 600, lossCode: 719 }
+const { canFail, kernel, layer, mostArguments } = CudaDevice
+const options = { kernel, gate, immediate: false, mostArguments, canFail, lossCode: 719 }
 
-suite("cuda, one stream", Loopback.layer(), options)
-suite("cuda, a stream for each lane", Loopback.layer({ lanes: "overlap" }), options)
-suite("cuda, in pieces", Loopback.layer({ coalesceMaxBytes: 0, pieceBytes: 4096 }), options)
+suite("cuda, one stream", layer(), options)
+suite("cuda, a stream for each lane", layer({ lanes: "overlap" }), options)
+suite("cuda, in pieces", layer({ coalesceMaxBytes: 0, pieceBytes: 4096 }), options)
 
-describe("the loopback driver", () => {
+if (CudaDevice.mode === "loopback") {
+  const ofGpu = { kernel: CudaDevice.rehearsed, mostArguments: 4096, canFail: false }
+  suite("cuda, kernels of a GPU on the host", layer(), { ...options, ...ofGpu })
+}
+
+describe.runIf(CudaDevice.isLoopback)("the loopback driver", () => {
   it("was not misused", () => {
     assert.strictEqual(Loopback.violations(), "")
     assert.strictEqual(Loopback.callsAfterLoss(), 0)

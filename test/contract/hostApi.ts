@@ -40,6 +40,8 @@ export interface Options {
   readonly immediate: boolean
   /** With how many arguments a kernel can be launched at least. Defaults to 4096. */
   readonly mostArguments?: number
+  /** Whether kernels can fail by themselves, and a device can be lost without its process. Defaults to true. */
+  readonly canFail?: boolean
   /** The device's own code for what `test_lose_device` does. Defaults to that of the simulator. */
   readonly lossCode?: number
   /** Whether a launch off the loop's thread keeps a worker thread of the process until its kernel has ended. */
@@ -195,7 +197,7 @@ const load = (
 /** Runs the whole contract on a backend. */
 export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, options: Options): void => {
   type Test = (device: Device) => Effect.Effect<void, HostApi.HostApiError, Scope.Scope>
-  const { lossCode = 100, mostArguments = 4096 } = options
+  const { canFail = true, lossCode = 100, mostArguments = 4096 } = options
 
   /** A device of its own, in the named form. */
   const open = (form: "effects" | "immediate"): Effect.Effect<Device, E, Scope.Scope> =>
@@ -785,24 +787,26 @@ export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, o
           })
       )
 
-      onBothForms(
-        "that fail are reported with their own code, and the device goes on",
-        (device) =>
-          Effect.gen(function*() {
-            const failIf = yield* device.load("test_fail_if")
-            for (const code of [1, 7, 99, 2 ** 31 - 1]) {
-              for (const offThread of [false, true]) {
-                const error = yield* refused(device.launch(failIf, launchTable([scalar(code)], { offThread })))
-                assert.deepStrictEqual(
-                  [error.statusName, error.deviceCode, error.entryIndex, error.operation],
-                  ["LaunchFailed", code, -1, "launch"]
-                )
-                assert.isFalse(HostApi.isSticky(error.status))
+      if (canFail) {
+        onBothForms(
+          "that fail are reported with their own code, and the device goes on",
+          (device) =>
+            Effect.gen(function*() {
+              const failIf = yield* device.load("test_fail_if")
+              for (const code of [1, 7, 99, 2 ** 31 - 1]) {
+                for (const offThread of [false, true]) {
+                  const error = yield* refused(device.launch(failIf, launchTable([scalar(code)], { offThread })))
+                  assert.deepStrictEqual(
+                    [error.statusName, error.deviceCode, error.entryIndex, error.operation],
+                    ["LaunchFailed", code, -1, "launch"]
+                  )
+                  assert.isFalse(HostApi.isSticky(error.status))
+                }
               }
-            }
-            yield* device.launch(failIf, launchTable([scalar(0)]))
-          })
-      )
+              yield* device.launch(failIf, launchTable([scalar(0)]))
+            })
+        )
+      }
 
       onEffects(
         "are found by name, the same one twice, and named when there is none",
@@ -826,7 +830,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<HostApi.HostApi, E>, o
       )
     })
 
-    describe("a lost device", () => {
+    describe.runIf(canFail)("a lost device", () => {
       onBothForms("answers everything with what has happened to it", (device) =>
         Effect.gen(function*() {
           const { api } = device

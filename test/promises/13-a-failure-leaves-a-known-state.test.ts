@@ -10,7 +10,9 @@ import { assertNothingHeld, assertUsable, failsWith, vectors } from "../utils/pr
 const { Status } = HostApi
 
 onEveryDevice("promise 13: a failure leaves a known state", (form) => {
-  it.scoped("ready, after a failure that is not sticky", () =>
+  const canFail = form.canFail ?? true
+
+  it.scoped.runIf(canFail)("ready, after a failure that is not sticky", () =>
     Effect.gen(function*() {
       const runner = yield* DeviceRunner.DeviceRunner
       const fail = native("test_fail", addSignature)
@@ -82,33 +84,36 @@ onEveryDevice("promise 13: a failure leaves a known state", (form) => {
 
   for (const execution of ["inline", "awaited"] as const) {
     for (const maxBytes of [0, 65_536]) {
-      it.scoped(`poisoned, after a sticky fault: nothing reaches the device any more (${execution}, ${maxBytes})`, () =>
-        Effect.gen(function*() {
-          const runner = yield* DeviceRunner.DeviceRunner
-          const probe = yield* Probe.Probe
-          const resident = yield* runner.allocate("float32", [4])
-          yield* runner.load(add)
-          const lose = native("test_lose_device", addSignature, { execution })
-          const error = yield* failsWith("LaunchFailed", runner.run(lose, vectors(4)))
-          assert.deepStrictEqual([error.reason, error.sticky, error.statusName], ["DeviceLost", true, "DeviceLost"])
-          const stats = yield* runner.stats
-          assert.deepStrictEqual([stats.state, stats.runs.active, stats.runs.ended], ["poisoned", 0, 1])
-          const calls = yield* probe.during(Effect.gen(function*() {
-            for (const callable of [add, lose]) {
-              const refusal = yield* failsWith("RunnerPoisoned", runner.run(callable, vectors(4)))
-              assert.deepStrictEqual(
-                [refusal.reason, refusal.statusName, refusal.recovery],
-                ["StickyFault", "DeviceLost", form.recovery ?? "rebuildRunner"]
-              )
-            }
-            yield* failsWith("RunnerPoisoned", runner.plan(add, vectors(4)))
-            yield* failsWith("RunnerPoisoned", runner.configure({ maxBytes: 1 }))
-            yield* failsWith("RunnerPoisoned", Effect.scoped(runner.allocate("float32", [1])))
-            yield* failsWith("RunnerPoisoned", Effect.scoped(runner.allocateHost("float32", [1])))
-            yield* failsWith("RunnerPoisoned", resident.upload(new Float32Array(4)))
-          }))
-          assert.deepStrictEqual(calls, [])
-        }).pipe(Effect.provide(runnerOf(form, { temporaryBuffer: { maxBytes } }))))
+      it.scoped.runIf(canFail)(
+        `poisoned, after a sticky fault: nothing reaches the device any more (${execution}, ${maxBytes})`,
+        () =>
+          Effect.gen(function*() {
+            const runner = yield* DeviceRunner.DeviceRunner
+            const probe = yield* Probe.Probe
+            const resident = yield* runner.allocate("float32", [4])
+            yield* runner.load(add)
+            const lose = native("test_lose_device", addSignature, { execution })
+            const error = yield* failsWith("LaunchFailed", runner.run(lose, vectors(4)))
+            assert.deepStrictEqual([error.reason, error.sticky, error.statusName], ["DeviceLost", true, "DeviceLost"])
+            const stats = yield* runner.stats
+            assert.deepStrictEqual([stats.state, stats.runs.active, stats.runs.ended], ["poisoned", 0, 1])
+            const calls = yield* probe.during(Effect.gen(function*() {
+              for (const callable of [add, lose]) {
+                const refusal = yield* failsWith("RunnerPoisoned", runner.run(callable, vectors(4)))
+                assert.deepStrictEqual(
+                  [refusal.reason, refusal.statusName, refusal.recovery],
+                  ["StickyFault", "DeviceLost", form.recovery ?? "rebuildRunner"]
+                )
+              }
+              yield* failsWith("RunnerPoisoned", runner.plan(add, vectors(4)))
+              yield* failsWith("RunnerPoisoned", runner.configure({ maxBytes: 1 }))
+              yield* failsWith("RunnerPoisoned", Effect.scoped(runner.allocate("float32", [1])))
+              yield* failsWith("RunnerPoisoned", Effect.scoped(runner.allocateHost("float32", [1])))
+              yield* failsWith("RunnerPoisoned", resident.upload(new Float32Array(4)))
+            }))
+            assert.deepStrictEqual(calls, [])
+          }).pipe(Effect.provide(runnerOf(form, { temporaryBuffer: { maxBytes } })))
+      )
     }
   }
 
@@ -129,35 +134,41 @@ onEveryDevice("promise 13: a failure leaves a known state", (form) => {
       yield* failsWith("RunnerPoisoned", runner.run(add, vectors(4)))
     }).pipe(Effect.provide(runnerOf(form))))
 
-  it.scoped("a handle of a run that the fault met answers RunnerPoisoned, and ends", () =>
-    Effect.gen(function*() {
-      const runner = yield* DeviceRunner.DeviceRunner
-      yield* Effect.scoped(Effect.gen(function*() {
-        const run = yield* runner.bind(native("test_lose_device", addSignature), vectors(4))
-        yield* failsWith("LaunchFailed", run.launch)
-        yield* failsWith("RunnerPoisoned", run.validate)
-        yield* failsWith("RunnerPoisoned", run.launch)
-      }))
-      const stats = yield* runner.stats
-      assert.deepStrictEqual([stats.runs.begun, stats.runs.ended, stats.runs.active], [1, 1, 0])
-    }).pipe(Effect.provide(runnerOf(form, { temporaryBuffer: { maxBytes: 0 } }))))
+  it.scoped.runIf(canFail)(
+    "a handle of a run that the fault met answers RunnerPoisoned, and ends",
+    () =>
+      Effect.gen(function*() {
+        const runner = yield* DeviceRunner.DeviceRunner
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* runner.bind(native("test_lose_device", addSignature), vectors(4))
+          yield* failsWith("LaunchFailed", run.launch)
+          yield* failsWith("RunnerPoisoned", run.validate)
+          yield* failsWith("RunnerPoisoned", run.launch)
+        }))
+        const stats = yield* runner.stats
+        assert.deepStrictEqual([stats.runs.begun, stats.runs.ended, stats.runs.active], [1, 1, 0])
+      }).pipe(Effect.provide(runnerOf(form, { temporaryBuffer: { maxBytes: 0 } })))
+  )
 
-  it.scoped("closing a poisoned runner forgets its memory, and asks the dead device for nothing", () =>
-    Effect.gen(function*() {
-      const probe = yield* Probe.Probe
-      const scope = yield* Scope.make()
-      const runner = yield* Scope.extend(DeviceRunner.make({ temporaryBuffer: { maxBytes: "1 MiB" } }), scope)
-      yield* Scope.extend(runner.allocate("float32", [64]), scope)
-      yield* Scope.extend(runner.allocateHost("float32", [64]), scope)
-      yield* failsWith("LaunchFailed", runner.run(native("test_lose_device", {}), {}))
-      const calls = yield* probe.during(Scope.close(scope, Exit.void))
-      assert.deepStrictEqual(calls, [])
-      const stats = yield* runner.stats
-      assert.strictEqual(stats.state, "closed")
-      assert.strictEqual(stats.quarantine.bytes, 2 ** 20 + 256)
-    }).pipe(Effect.provide(runnerOf(form))))
+  it.scoped.runIf(canFail)(
+    "closing a poisoned runner forgets its memory, and asks the dead device for nothing",
+    () =>
+      Effect.gen(function*() {
+        const probe = yield* Probe.Probe
+        const scope = yield* Scope.make()
+        const runner = yield* Scope.extend(DeviceRunner.make({ temporaryBuffer: { maxBytes: "1 MiB" } }), scope)
+        yield* Scope.extend(runner.allocate("float32", [64]), scope)
+        yield* Scope.extend(runner.allocateHost("float32", [64]), scope)
+        yield* failsWith("LaunchFailed", runner.run(native("test_lose_device", {}), {}))
+        const calls = yield* probe.during(Scope.close(scope, Exit.void))
+        assert.deepStrictEqual(calls, [])
+        const stats = yield* runner.stats
+        assert.strictEqual(stats.state, "closed")
+        assert.strictEqual(stats.quarantine.bytes, 2 ** 20 + 256)
+      }).pipe(Effect.provide(runnerOf(form)))
+  )
 
-  it.scoped("a runner built anew on a new device works", () =>
+  it.scoped.runIf(canFail)("a runner built anew on a new device works", () =>
     Effect.gen(function*() {
       yield* Effect.scoped(
         Effect.gen(function*() {
@@ -175,7 +186,8 @@ onEveryDevice("promise 13: a failure leaves a known state", (form) => {
       const messages: Array<string> = []
       const collect = <E extends { readonly message: string }, A>(effect: Effect.Effect<A, E>) =>
         Effect.map(Effect.flip(effect), (error) => void messages.push(error.message))
-      yield* collect(runner.run(native("test_fail", addSignature), vectors(4)))
+      probe.fail({ operation: "launch", status: Status.LaunchFailed })
+      yield* collect(runner.run(add, vectors(4)))
       yield* collect(runner.run(native("test_nothing", { work: Arg.scratch("uint8", [2 ** 20]) }), {}))
       probe.fail({ operation: "submit", purpose: "stage", status: Status.TransferFailed })
       yield* collect(runner.run(add, vectors(4)))

@@ -4,5 +4,5 @@ import { fileURLToPath } from "node:url"
 
 export const setup = (): void => {
   const folder = fileURLToPath(new URL("../../native", import.meta.url))
-  execFileSync("make", ["-s", "-j2", "-C", folder, "all", "bench", "sanitize"], { stdio: "inherit" })
+  execFileSync("make", ["-s", "-j2", "-C", folder, "all", "bench", "sanitize", "on-host"], { stdio: "inherit" })
 }

@@ -5,6 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Bytes, DeviceRunner, type Errors, HostApi, type RunnerOptions, Simulator } from "leasehold"
+import * as CudaDevice from "./cudaDevice.ts"
 import * as Loopback from "./loopback.ts"
 import * as Probe from "./probe.ts"
 
@@ -20,6 +21,8 @@ export interface Form {
   readonly recovery?: HostApi.Traits["recovery"]
   /** The most arguments of a launch. Defaults to 4096. */
   readonly mostArguments?: number
+  /** Whether kernels can fail by themselves, and a device can be lost without its process. Defaults to true. */
+  readonly canFail?: boolean
   readonly layer: (options?: Simulator.Options) => Layer.Layer<
     HostApi.HostApi | Simulator.Simulator,
     Errors.BackendUnavailable | Errors.InvalidConfiguration
@@ -59,27 +62,30 @@ export const forms: ReadonlyArray<Form> = [
   }
 ]
 
-/** The CUDA backend over the loopback driver. Its alignment and its granularity are a GPU's, whatever a test asks for. */
+/** The CUDA backend, over the loopback driver or on a GPU. Its alignment and its granularity are a GPU's, whatever a test asks for. */
 export const cuda: Form = {
   name: "cuda",
   immediate: false,
   late: true,
   hasOwnTraits: true,
   recovery: "newProcess",
-  mostArguments: 600,
+  mostArguments: CudaDevice.mostArguments,
+  canFail: CudaDevice.canFail,
   layer: ({ lanes, longCalls, totalBytes } = {}) =>
     Layer.unwrapEffect(
-      Effect.sync(() => Loopback.layer({ lanes, longCalls, totalBytes: Bytes.parse(totalBytes ?? "64 MiB")! }))
+      Effect.sync(() => CudaDevice.layer({ lanes, longCalls, totalBytes: Bytes.parse(totalBytes ?? "64 MiB")! }))
     )
 }
 
-/** Runs a suite once for every form, and on the CUDA backend. */
+/** Runs a suite once for every form, and on the CUDA backend; where that is to be tested on a GPU, there alone. */
 export const onEveryDevice = (name: string, suite: (form: Form) => void): void => {
-  onEveryForm(name, suite)
+  if (CudaDevice.mode === "loopback") {
+    onEveryForm(name, suite)
+  }
   describe(`${name} [${cuda.name}]`, () => {
     suite(cuda)
 
-    it("has not misused the driver", () => {
+    it.runIf(CudaDevice.isLoopback)("has not misused the driver", () => {
       assert.strictEqual(Loopback.violations(), "")
       assert.strictEqual(Loopback.callsAfterLoss(), 0)
       assert.isAbove(Loopback.calls(""), 0)

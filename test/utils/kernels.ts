@@ -3,7 +3,8 @@ import { Effect } from "effect"
 import koffi from "koffi"
 import { Arg, Callable, Simulator } from "leasehold"
 import { join } from "node:path"
-import * as Loopback from "./loopback.ts"
+import * as CudaDevice from "./cudaDevice.ts"
+import * as Gpu from "./gpu.ts"
 import { nativeFolder } from "./nativeFolder.ts"
 
 const library = join(nativeFolder, "libleasehold_test_kernels.so")
@@ -16,7 +17,7 @@ export const native = <const S extends Arg.Signature>(
   signature: S,
   options: { readonly execution?: Callable.Execution; readonly clear?: Callable.Clear } = {}
 ): Callable.Callable<S> =>
-  Callable.native({ signature, kernels: [kernel(symbol), Loopback.kernel(symbol)], ...options })
+  Callable.native({ signature, kernels: [kernel(symbol), CudaDevice.kernel(symbol)], ...options })
 
 export const addSignature = {
   a: Arg.input("float32", ["n"]),
@@ -32,9 +33,29 @@ export const addInline = native("test_add", addSignature, { execution: "inline" 
 
 /** The gate of the kernel `test_gate`, which blocks until it is opened. */
 const gateLibrary = koffi.load(library)
-export const openGate = gateLibrary.func("void lh_test_gate_open(void)") as () => void
-export const closeGate = gateLibrary.func("void lh_test_gate_close(void)") as () => void
-export const gateWaiting = gateLibrary.func("int lh_test_gate_waiting(void)") as () => number
+const openHostGate = gateLibrary.func("void lh_test_gate_open(void)") as () => void
+const closeHostGate = gateLibrary.func("void lh_test_gate_close(void)") as () => void
+const hostGateWaiting = gateLibrary.func("int lh_test_gate_waiting(void)") as () => number
+
+/** Kernels of a GPU wait at a gate of their own, which opens and closes with the host's. */
+const setDeviceGate = (isOpen: boolean): void => {
+  if (!CudaDevice.isLoopback) {
+    Gpu.gate().setOpen(isOpen)
+  }
+}
+
+export const openGate = (): void => {
+  setDeviceGate(true)
+  openHostGate()
+}
+
+export const closeGate = (): void => {
+  setDeviceGate(false)
+  closeHostGate()
+}
+
+/** How many kernels, and threads of the host, stand at the gate. */
+export const gateWaiting = (): number => hostGateWaiting() + (CudaDevice.isLoopback ? 0 : Gpu.gate().waitingCount())
 
 const gateKernel = gateLibrary.func("int32_t test_gate(const void *arguments, uint32_t count)") as unknown as {
   readonly async: (args: null, count: number, done: () => void) => void

@@ -85,14 +85,18 @@ const sound = (): number => {
   throw new Error("the tests of this process have lost every device")
 }
 
+/** The backend's own statistics under the simulator's name, which is what tests of every backend ask. */
+export const withStatistics = <E>(layer: Layer.Layer<HostApi.HostApi | Cuda.Cuda, E>) =>
+  Layer.effect(Simulator.Simulator, Effect.map(Cuda.Cuda, (cuda) => cuda)).pipe(
+    Layer.provideMerge(layer),
+    Layer.map((context) => Context.omit(Cuda.Cuda)(context))
+  )
+
 /** A device of so many bytes, which tells what it has counted as the simulator does. */
 export const layer = (
   { totalBytes = 64 * 2 ** 20, ...options }: Cuda.Options & { readonly totalBytes?: number } = {}
 ) =>
   Layer.suspend(() => {
     setMemory(totalBytes)
-    return Layer.effect(Simulator.Simulator, Effect.map(Cuda.Cuda, (cuda) => cuda)).pipe(
-      Layer.provideMerge(Cuda.layer({ driverPath, device: sound(), ...options })),
-      Layer.map((context) => Context.omit(Cuda.Cuda)(context))
-    )
+    return withStatistics(Cuda.layer({ driverPath, device: sound(), ...options }))
   })

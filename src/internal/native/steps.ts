@@ -149,7 +149,9 @@ const prepare = (
     parameters.push(...own)
   }
   const parameterTable = writeParameters(parameters, args.count, names)
-  return parameterTable instanceof HostApi.HostApiError ? parameterTable : assemble(stepTable, parameterTable)
+  return parameterTable instanceof HostApi.HostApiError
+    ? parameterTable
+    : assemble(stepTable, parameterTable, parameters.length)
 }
 
 const axes = (extent: Extent): ReadonlyArray<number> => {
@@ -184,12 +186,12 @@ const writeParameters = (
   return cells
 }
 
-const assemble = (steps: Float64Array, parameters: Float64Array): Prepared => {
+const assemble = (steps: Float64Array, parameters: Float64Array, parameterCount: number): Prepared => {
   const plan = new Uint8Array(planBytes)
   const planView = new DataView(plan.buffer)
   planView.setUint32(0, planBytes, littleEndian)
   planView.setUint32(4, steps.length / stepCells, littleEndian)
-  planView.setUint32(8, parameters.length / parameterCells, littleEndian)
+  planView.setUint32(8, parameterCount, littleEndian)
   planView.setBigUint64(16, BigInt(hostAddress(steps)), littleEndian)
   planView.setBigUint64(24, BigInt(hostAddress(parameters)), littleEndian)
   const geometry = new Uint8Array(geometryBytes)

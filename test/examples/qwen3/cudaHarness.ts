@@ -34,7 +34,7 @@ export const violation = (): string => {
   return Buffer.from(text).toString("utf8").replace(/\0[^]*$/, "")
 }
 
-/** Source: `CUDA_ADDRESS_BIAS` of `cuda/cuda_run.h`. */
+/** Source: `CUDA_ADDRESS_BIAS` of `native/test/cuda_on_host/cuda_run.h`. */
 const addressBias = 2n ** 44n
 
 /** What a backend promises, at least. */
