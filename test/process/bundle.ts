@@ -70,6 +70,7 @@ export const bundle = (options: Options): Effect.Effect<string, never, Scope.Sco
     )
     mkdirSync(join(folder, "native"))
     symlinkSync(options.libraries ?? join(nativeFolder, "build"), join(folder, "native", "build"))
+    symlinkSync(join(nativeFolder, "test"), join(folder, "native", "test"))
     symlinkSync(join(root, "node_modules"), join(folder, "node_modules"))
     return outfile
   })

@@ -4,6 +4,10 @@
 export const phases = ["before configure", "bound", "in a launch", "in copy back", "between runs", "closing"] as const
 export type Phase = (typeof phases)[number]
 
+/** What it works on: the simulator, which answers at once or late, or the CUDA backend. */
+export const devices = ["immediate", "late", "cuda"] as const
+export type Device = (typeof devices)[number]
+
 /** In these phases a native call is in flight. */
 export const phasesWithCall: ReadonlyArray<Phase> = ["in a launch", "in copy back", "closing"]
 

@@ -11,23 +11,31 @@ import koffi from "koffi"
 import { Arg, Callable, DeviceRunner, Simulator } from "leasehold"
 import { FaultInjection, Ledger } from "leasehold/testing"
 import { createInterface } from "node:readline"
+import * as CudaDevice from "../utils/cudaDevice.ts"
 import { nextTurn } from "../utils/garbage.ts"
-import { native } from "../utils/kernels.ts"
-import type { Phase } from "./deaths.ts"
+import * as Kernels from "../utils/kernels.ts"
+import type { Device, Phase } from "./deaths.ts"
 
-const [phase, completion, library] = process.argv.slice(2) as [Phase | "none", "immediate" | "late", string]
+const [phase, device, library] = process.argv.slice(2) as [Phase | "none", Device, string]
 
 const victims = koffi.load(library)
 const crash = victims.func("void victim_crash(void)") as () => void
-const openGate = victims.func("void victim_gate_open(int)") as (crashes: number) => void
-const gateWaiting = victims.func("int victim_gate_waiting(void)") as () => number
+const openVictimGate = victims.func("void victim_gate_open(int)") as (crashes: number) => void
+const victimGateWaiting = victims.func("int victim_gate_waiting(void)") as () => number
+
+const openGate = (crashes: 0 | 1): void => {
+  openVictimGate(crashes)
+  Kernels.openGate()
+}
+
+const gateWaiting = (): number => device === "cuda" ? Kernels.gateWaiting() : victimGateWaiting()
 
 const gate = Callable.native({
   signature: { x: Arg.input("float32", ["n"]), y: Arg.output("float32", ["n"]) },
-  kernels: [Simulator.kernel({ library, symbol: "victim_gate" })]
+  kernels: [Simulator.kernel({ library, symbol: "victim_gate" }), CudaDevice.kernel("test_gate")]
 })
 
-const decodeStep = native("test_accumulate", {
+const decodeStep = Kernels.native("test_accumulate", {
   sum: Arg.resident("float32", { access: "readWrite" }),
   x: Arg.input("float32", ["n"]),
   y: Arg.output("float32", ["n"])
@@ -40,7 +48,7 @@ const length = 64
 let releaseHangs: Effect.Effect<void> = Effect.void
 
 /** A copy back can wait behind a kernel only on a device that works late; on the other it is made to hang. */
-const rules: ReadonlyArray<FaultInjection.Rule> = phase === "in copy back" && completion === "immediate"
+const rules: ReadonlyArray<FaultInjection.Rule> = phase === "in copy back" && device === "immediate"
   ? [{ where: { operation: "submit", purpose: "copyBack", index: stepCount }, fault: FaultInjection.hang }]
   : []
 
@@ -77,6 +85,7 @@ const program = Effect.gen(function*() {
   const gated = (runner: DeviceRunner.Service) =>
     runner.run(gate, { x: new Float32Array(length), y: new Float32Array(length) })
 
+  Kernels.closeGate()
   if (phase === "before configure") {
     return yield* stay
   }
@@ -111,7 +120,7 @@ const program = Effect.gen(function*() {
     "in copy back": Effect.gen(function*() {
       const run = yield* bind
       yield* run.launch
-      if (completion === "late") {
+      if (device !== "immediate") {
         const other = yield* make
         yield* Effect.forkDaemon(gated(other))
         yield* until(kernelRuns)
@@ -152,7 +161,8 @@ const orders: Readonly<Record<string, () => void>> = {
   throw: () => {
     throw new Error("nobody catches this")
   },
-  crash: () => phase === "in a launch" ? openGate(1) : crash()
+  // The gate of a GPU is no code of the process.
+  crash: () => phase === "in a launch" && device !== "cuda" ? openGate(1) : crash()
 }
 
 if (phase !== "none") {
@@ -162,12 +172,14 @@ if (phase !== "none") {
     .on("close", () => process.kill(process.pid, "SIGKILL"))
 }
 
-const device = Ledger.layer.pipe(
+const backend = device === "cuda" ? CudaDevice.layer() : Simulator.layer({ totalBytes: "16 MiB", completion: device })
+
+const watched = Ledger.layer.pipe(
   Layer.provideMerge(FaultInjection.layer(rules)),
-  Layer.provideMerge(Simulator.layer({ totalBytes: "16 MiB", completion }))
+  Layer.provideMerge(backend)
 )
 
 // Standard output is for the lines above; that a runner is closed under a run is what this is about.
 const quiet = Logger.minimumLogLevel(LogLevel.Error)
 
-NodeRuntime.runMain(program.pipe(Effect.scoped, Effect.provide(device), Effect.provide(quiet)))
+NodeRuntime.runMain(program.pipe(Effect.scoped, Effect.provide(watched), Effect.provide(quiet)))

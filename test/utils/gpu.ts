@@ -15,6 +15,9 @@ const moduleOf = (name: string): string => fileURLToPath(new URL(`../../native/t
 const modulePath = moduleOf("test_kernels")
 const faultyPath = moduleOf("faulty_kernels")
 
+/** A device that was named in the environment, or the first. */
+export const deviceIndex = Number(process.env["LEASEHOLD_CUDA_DEVICE"] ?? "0")
+
 /** Flags of pinned host memory that every context and the device itself can see. Source: the driver's API reference. */
 const portable = 1
 const deviceMapped = 2
@@ -69,7 +72,8 @@ export class HeldContext {
   /** Memory of the host that the device sees: its address, and the device's for it. */
   mappedMemory(byteCount: number): { readonly host: unknown; readonly device: bigint } {
     const host: [unknown] = [null]
-    const device = [0n]
+    // Small integers come as numbers.
+    const device: [number | bigint] = [0n]
     this.#current(() => {
       this.#call("int cuMemHostAlloc(_Out_ void **address_out, size_t byte_count, unsigned int flags)")(
         host,
@@ -82,7 +86,7 @@ export class HeldContext {
         0
       )
     })
-    return { host: host[0], device: BigInt(device[0]!) }
+    return { host: host[0], device: BigInt(device[0]) }
   }
 
   release(): void {
@@ -90,12 +94,15 @@ export class HeldContext {
   }
 }
 
+/** The context of the device that is tested on. */
+export const holdContext = (): HeldContext => new HeldContext(Cuda.driverNames[0]!, deviceIndex)
+
 /** A gate at which kernels of the device wait for the host. */
 class DeviceGate {
   readonly #memory: { readonly host: unknown; readonly device: bigint }
 
-  constructor(driverPath: string, device: number) {
-    this.#memory = new HeldContext(driverPath, device).mappedMemory(gateBytes)
+  constructor() {
+    this.#memory = holdContext().mappedMemory(gateBytes)
     koffi.encode(this.#memory.host, isOpenAt, "uint32_t", 0)
     koffi.encode(this.#memory.host, waitingCountAt, "uint32_t", 0)
   }
@@ -117,14 +124,11 @@ const faultySymbols: Readonly<Record<string, string>> = {
   test_write_null: "gpu_write_null"
 }
 
-/** A device that was named in the environment, or the first. */
-export const deviceIndex = Number(process.env["LEASEHOLD_CUDA_DEVICE"] ?? "0")
-
 let made: DeviceGate | undefined
 
 /** The gate of this process, made when it is first asked for. */
 export const gate = (): DeviceGate => {
-  made ??= new DeviceGate(Cuda.driverNames[0]!, deviceIndex)
+  made ??= new DeviceGate()
   return made
 }
 
