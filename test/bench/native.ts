@@ -38,6 +38,14 @@ export const cMalloc = loaded.func(
     "uint64_t alignment_bytes, int32_t run_count, int32_t is_echo)"
 ) as (...args: ReadonlyArray<unknown>) => number
 
+/** Finds what {@link cudaRetained} calls in a CUDA driver; not 0 where that is not there. */
+export const openCuda = loaded.func("int32_t bench_cuda_open(const char *path)") as (path: string) => number
+
+export const cudaRetained = loaded.func(
+  "int32_t bench_cuda_retained(const double *addresses, uint32_t input_count, uint32_t count, uint64_t byte_count, " +
+    "uint64_t buffer, uint64_t slice_bytes, void *function, void *stream, void **parameters)"
+) as (...args: ReadonlyArray<unknown>) => number
+
 /** The empty kernel, called as a function. */
 export const emptyKernel = loaded.func("int32_t bench_empty(const void *arguments, uint32_t count)") as unknown as {
   (args: null, count: number): number

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import { Arg, Callable, Cuda, DeviceRunner } from "leasehold"
+import { addressOf, cudaRetained, openCuda } from "../native.ts"
 import { makeWorkload, sliceBytes, type Workload } from "../workload.ts"
 import type { Driver } from "./driver.ts"
 
@@ -15,7 +16,11 @@ export interface Contender {
 export interface Device {
   readonly driver: Driver
   readonly context: unknown
-  /** The empty kernel, ready to be launched: its function, and what it is launched with. */
+  /** The empty kernel: its function, what it is launched with, and a stream for it. */
+  readonly function: unknown
+  readonly parameters: unknown
+  readonly stream: unknown
+  /** Launches it, on that stream or another. */
   readonly launch: (stream: unknown) => void
   readonly cuda: Cuda.Options
   readonly kernel: Cuda.Kernel
@@ -45,6 +50,7 @@ export const contendersOf = async (
     pooled(device, work, "default"),
     pooled(device, work, "maximum"),
     retained(device, work),
+    retainedInC(device, work),
     await leasehold(device, work, "none"),
     await leasehold(device, work, "all")
   ]
@@ -125,6 +131,31 @@ const retained = ({ driver, launch }: Device, { byteCount, count, inputs, output
       launch(null)
       driver.cuCtxSynchronize()
       outputs.forEach((view, index) => driver.cuMemcpyDtoH(view, at(inputs.length + index), view.byteLength))
+    },
+    close: () => {
+      driver.cuMemFree(buffer)
+    }
+  }
+}
+
+/** (c) in C. */
+const retainedInC = (
+  { driver, function: kernel, parameters, stream }: Device,
+  { byteCount, count, inputs, outputs }: Workload
+): Contender => {
+  if (openCuda(driver.path) !== 0) {
+    throw new Error(`${driver.path} lacks what the step in C calls`)
+  }
+  const slice = sliceBytes(byteCount)
+  const buffer = out<number | bigint>((place) => driver.cuMemAlloc(place, count * slice))
+  const addresses = Float64Array.from([...inputs, ...outputs], addressOf)
+  return {
+    name: "retained, a copy per tensor, in C",
+    step: () => {
+      const code = cudaRetained(addresses, inputs.length, count, byteCount, buffer, slice, kernel, stream, parameters)
+      if (code !== 0) {
+        throw new Error(`the step in C ended with ${code}`)
+      }
     },
     close: () => {
       driver.cuMemFree(buffer)

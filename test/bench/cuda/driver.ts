@@ -1,6 +1,8 @@
 /** The CUDA driver as a program in JavaScript calls it that has no framework, or the loopback driver of the tests. */
 import koffi from "koffi"
 
+type Library = ReturnType<typeof koffi.load>
+
 type Call = (...args: ReadonlyArray<unknown>) => number
 
 /** Signatures are the driver's own. Source: the CUDA Driver API reference. */
@@ -33,20 +35,24 @@ const prototypes = {
     "uint32_t bz, uint32_t shared_bytes, void *stream, void **parameters, void **extra)"
 } as const
 
-export type Driver = { readonly [K in keyof typeof prototypes]: Call }
+export type Driver = { readonly [K in keyof typeof prototypes]: Call } & {
+  /** Where it was found. */
+  readonly path: string
+}
 
 /** Loads the first of these that can be loaded, or throws. */
 export const loadDriver = (paths: ReadonlyArray<string>): Driver => {
-  const library = paths.reduce<ReturnType<typeof koffi.load> | undefined>((found, path) => {
+  const found = paths.reduce<{ readonly path: string; readonly library: Library } | undefined>((before, path) => {
     try {
-      return found ?? koffi.load(path)
+      return before ?? { path, library: koffi.load(path) }
     } catch {
       return undefined
     }
   }, undefined)
-  if (library === undefined) {
+  if (found === undefined) {
     throw new Error(`there is no CUDA driver: tried ${paths.join(", ")}`)
   }
+  const { library, path } = found
   const functions = Object.entries(prototypes).map(([name, prototype]): [string, Call] => {
     const native = library.func(prototype)
     // What a program without a framework does about a failure.
@@ -59,5 +65,5 @@ export const loadDriver = (paths: ReadonlyArray<string>): Driver => {
     }
     return [name, call]
   })
-  return Object.fromEntries(functions) as Driver
+  return { ...Object.fromEntries(functions) as Omit<Driver, "path">, path }
 }

@@ -57,6 +57,9 @@ const openDevice = (driver: Driver, isLoopback: boolean): Device => {
   return {
     driver,
     context,
+    function: kernel,
+    parameters: isLoopback ? none : null,
+    stream: own,
     launch: (stream) => {
       driver.cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, stream ?? own, isLoopback ? none : null, null)
     },
