@@ -168,6 +168,21 @@ export interface Arguments {
   readonly offThread: boolean
   /** The symbolic dimensions of the call, by name. */
   readonly dims: Readonly<Record<string, number>>
+  /** Which of them is the device table of the kernel, in the signature of nobody; `undefined` where there is none. */
+  readonly deviceTable?: number | undefined
+}
+
+/**
+ * Values that a kernel reads from device memory, because it cannot be launched with so many: addresses of its arguments, scalars,
+ * constants. A runner keeps room for them among the tensors of a run, and copies them in with its inputs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeviceTable {
+  readonly byteCount: number
+  /** Writes the values, once all addresses of a run are known. It must not throw. */
+  readonly write: (bytes: Uint8Array, args: Arguments) => void
 }
 
 /**
@@ -181,6 +196,18 @@ export interface Kernel {
   readonly backend: string
   /** The kernel's name in its library or module. */
   readonly symbol: string
+  /**
+   * The device table for a call of these dimensions and shapes, with the names of the arguments in the order of the signature; one
+   * of no bytes where none is needed. `undefined` for kernels that never have one. Asked when a run is laid out; where it
+   * throws, the run goes on without a table, and the launch will fail.
+   */
+  readonly deviceTable?:
+    | ((
+      dims: Readonly<Record<string, number>>,
+      shapes: Readonly<Record<string, ReadonlyArray<number>>>,
+      names: ReadonlyArray<string>
+    ) => DeviceTable)
+    | undefined
 }
 
 /**

@@ -16,13 +16,16 @@ const signature = {
 const kernel = Simulator.kernel({ library: "/nowhere/kernels.so", symbol: "decode_step" })
 
 const prepared = (of: Arg.Signature): PreparedCallable => {
-  const outcome = prepareCallable(Callable.make({ signature: of, launch: () => Effect.void }))
+  const outcome = prepareCallable(Callable.make({ signature: of, launch: () => Effect.void }), "simulator")
   assert(outcome instanceof PreparedCallable, "the signature is valid")
   return outcome
 }
 
 const refused = (of: unknown): Errors.InvalidArgument => {
-  const outcome = prepareCallable(Callable.make({ signature: of as Arg.Signature, launch: () => Effect.void }))
+  const outcome = prepareCallable(
+    Callable.make({ signature: of as Arg.Signature, launch: () => Effect.void }),
+    "simulator"
+  )
   assert(outcome instanceof Errors.InvalidArgument, "the signature is refused")
   assert.strictEqual(outcome.reason, "Signature")
   return outcome

@@ -57,6 +57,80 @@ lh_status lh_module_load(lh_context *context, const char *path, lh_module *modul
   return context_leave(context, result);
 }
 
+/* No kernel takes more: the largest block of parameters, one byte each. */
+enum { PARAMETER_MAX_COUNT = 32764 };
+
+/* How many parameters a kernel takes, or -1 where the driver cannot tell. */
+static outcome count_parameters(lh_context *context, cu_function function, int64_t *count_out) {
+  *count_out = -1;
+  if (context->driver->func_get_param_info == NULL) {
+    return success();
+  }
+  for (uint32_t count = 0; count <= PARAMETER_MAX_COUNT; count += 1) {
+    size_t offset = 0;
+    size_t byte_count = 0;
+    cu_result code = context->driver->func_get_param_info(function, count, &offset, &byte_count);
+    if (code == CU_ERROR_INVALID_VALUE) {
+      *count_out = count;
+      return success();
+    }
+    if (code != CU_SUCCESS) {
+      return code == CU_ERROR_NOT_SUPPORTED ? success() : driver_outcome(context, code, CALL_SYMBOL);
+    }
+  }
+  return success();
+}
+
+static outcome read_parameters(lh_context *context, cu_function function, kernel_parameters *parameters_out) {
+  int64_t count = 0;
+  outcome result = count_parameters(context, function, &count);
+  if (result.status != LH_OK || count < 0) {
+    return result;
+  }
+  uint32_t *byte_counts = calloc(count > 0 ? (size_t)count : 1, sizeof *byte_counts);
+  if (byte_counts == NULL) {
+    return failure(LH_HOST_OUT_OF_MEMORY, "The host has no room for what the kernel takes.");
+  }
+  for (uint32_t index = 0; result.status == LH_OK && index < count; index += 1) {
+    size_t offset = 0;
+    size_t byte_count = 0;
+    result = driver_outcome(context, context->driver->func_get_param_info(function, index, &offset, &byte_count),
+                            CALL_SYMBOL);
+    byte_counts[index] = (uint32_t)byte_count;
+  }
+  if (result.status != LH_OK) {
+    free(byte_counts);
+    return result;
+  }
+  *parameters_out = (kernel_parameters){.is_known = true, .count = (uint32_t)count, .byte_counts = byte_counts};
+  return result;
+}
+
+/* Finds a function in a module. What it takes is asked for once. */
+static outcome find_function(lh_context *context, cu_module loaded, const char *symbol, lh_kernel *kernel_out) {
+  cu_function function = NULL;
+  outcome result =
+      driver_outcome(context, context->driver->module_get_function(&function, loaded, symbol), CALL_SYMBOL);
+  if (result.status != LH_OK) {
+    return result;
+  }
+  *kernel_out = gpu_modules_find_kernel(&context->modules, function);
+  if (*kernel_out != 0.0) {
+    return result;
+  }
+  kernel_parameters parameters = {0};
+  result = read_parameters(context, function, &parameters);
+  if (result.status != LH_OK) {
+    return result;
+  }
+  *kernel_out = gpu_modules_add_kernel(&context->modules, function, parameters);
+  if (*kernel_out == 0.0) {
+    free(parameters.byte_counts);
+    return failure(LH_BUSY, "A context holds no more kernels than it has.");
+  }
+  return result;
+}
+
 static outcome find_kernel(lh_context *context, lh_module module, const char *symbol, lh_kernel *kernel_out) {
   if (kernel_out == NULL || symbol == NULL || symbol[0] == '\0') {
     return failure(LH_INVALID_ARGUMENT, "The place for the kernel is null, or the symbol is null or empty.");
@@ -65,21 +139,16 @@ static outcome find_kernel(lh_context *context, lh_module module, const char *sy
   if (loaded == NULL) {
     return failure(LH_UNKNOWN_HANDLE, "The module is unknown.");
   }
+  lh_kernel kernel = 0.0;
   outcome result = driver_begin(context);
-  cu_function function = NULL;
   if (result.status == LH_OK) {
-    result = driver_outcome(context, context->driver->module_get_function(&function, loaded, symbol), CALL_SYMBOL);
+    result = find_function(context, loaded, symbol, &kernel);
     driver_end(context);
   }
-  if (result.status != LH_OK) {
-    return result;
+  if (result.status == LH_OK) {
+    *kernel_out = kernel;
   }
-  double kernel = gpu_modules_add_kernel(&context->modules, function);
-  if (kernel == 0.0) {
-    return failure(LH_BUSY, "A context holds no more kernels than it has.");
-  }
-  *kernel_out = kernel;
-  return success();
+  return result;
 }
 
 lh_status lh_kernel_find(lh_context *context, lh_module module, const char *symbol, lh_kernel *kernel_out) {

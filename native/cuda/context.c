@@ -112,6 +112,7 @@ static void dispose(lh_context *context) {
   ranges_dispose(&context->host_blocks);
   ranges_dispose(&context->registered);
   tickets_dispose(&context->tickets);
+  gpu_modules_forget(&context->modules);
   free(context->raised);
   pthread_mutex_destroy(&context->mutex);
   free(context);

@@ -54,6 +54,7 @@ static const char *find_all(void *library, cuda_driver *driver) {
   }
   CU_DRIVER_CALLS(FIND)
 #undef FIND
+  find(library, "cuFuncGetParamInfo", &driver->func_get_param_info, sizeof driver->func_get_param_info);
   find(library, "loopback_kernel_code", &driver->kernel_code, sizeof driver->kernel_code);
   return NULL;
 }

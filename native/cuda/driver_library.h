@@ -15,6 +15,8 @@
 /* The entry points of one driver library. It lives as long as the process. */
 typedef struct cuda_driver {
   CU_DRIVER_CALLS(CUDA_DRIVER_FIELD)
+  /* cuFuncGetParamInfo, what a kernel takes; null where the driver is older than 12.4. */
+  cu_result (*func_get_param_info)(cu_function function, size_t index, size_t *offset_out, size_t *byte_count_out);
   /* The code that a kernel of a test returned, which none of a GPU can. Null for every driver but that of the tests. */
   int32_t (*kernel_code)(cu_result result);
 } cuda_driver;

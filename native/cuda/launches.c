@@ -17,18 +17,23 @@ static bool is_scalar(const lh_argument *argument) { return (uint64_t)argument->
 /* The bytes that a parameter takes in a kernel's block; 0 where the parameter is not valid. */
 static uint64_t parameter_bytes(const lh_parameter *parameter, const lh_argument *arguments, uint32_t count) {
   uint64_t value = 0;
-  if (parameter->reserved != 0.0) {
+  uint64_t offset_bytes = 0;
+  if (!safe_integer_read(parameter->offset_bytes, &offset_bytes)) {
     return 0;
   }
   if (parameter->argument == -1.0) {
-    bool is_valid = safe_integer_read(parameter->byte_count, &value) && value <= PARAMETER_MAX_BYTES;
+    bool is_valid =
+        offset_bytes == 0 && safe_integer_read(parameter->byte_count, &value) && value <= PARAMETER_MAX_BYTES;
     return is_valid ? value : 0;
   }
   if (parameter->byte_count != 0.0 || !safe_integer_read(parameter->argument, &value) || value >= count) {
     return 0;
   }
   const lh_argument *argument = &arguments[value];
-  return is_scalar(argument) ? (uint64_t)argument->byte_count : sizeof(cu_device_address);
+  if (is_scalar(argument)) {
+    return offset_bytes == 0 ? (uint64_t)argument->byte_count : 0;
+  }
+  return offset_bytes <= (uint64_t)argument->byte_count ? sizeof(cu_device_address) : 0;
 }
 
 static bool read_axes(const double *axes, uint64_t least) {
@@ -45,31 +50,57 @@ static bool read_axes(const double *axes, uint64_t least) {
 static outcome check_parameters(const lh_launch_plan *plan, const lh_argument *arguments, uint32_t count) {
   for (uint32_t index = 0; index < plan->parameter_count; index += 1) {
     if (parameter_bytes(&plan->parameters[index], arguments, count) == 0) {
-      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument and no constant of 1 to 8 bytes.");
+      return failure(LH_INVALID_ARGUMENT, "A parameter is no argument, no place in one, and no constant of 1 to 8 bytes.");
     }
   }
   return success();
 }
 
-static outcome check_block(const lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
+/* The bytes of the block that a step's parameters make up: each lies at a multiple of its own size. */
+static uint64_t block_bytes_of(const lh_parameter *parameters, uint64_t parameter_count, const lh_argument *arguments,
+                               uint32_t count) {
+  uint64_t block_bytes = 0;
+  for (uint64_t index = 0; index < parameter_count; index += 1) {
+    uint64_t byte_count = parameter_bytes(&parameters[index], arguments, count);
+    uint64_t aligned_bytes = 0;
+    round_up(block_bytes, byte_count, &aligned_bytes);
+    block_bytes = aligned_bytes + byte_count;
+  }
+  return block_bytes;
+}
+
+/* Whether a step's parameters are those that its kernel takes, as far as the driver can tell. */
+static outcome check_taken(const kernel_parameters *taken, const lh_parameter *parameters, uint64_t parameter_count,
                            const lh_argument *arguments, uint32_t count) {
+  if (!taken->is_known) {
+    return success();
+  }
+  if (taken->count != parameter_count) {
+    return failure(LH_INVALID_ARGUMENT, "A step has more or fewer parameters than its kernel takes.");
+  }
+  for (uint64_t index = 0; index < parameter_count; index += 1) {
+    if (taken->byte_counts[index] != parameter_bytes(&parameters[index], arguments, count)) {
+      return failure(LH_INVALID_ARGUMENT, "A parameter of a step has more or fewer bytes than its kernel takes there.");
+    }
+  }
+  return success();
+}
+
+/* What a step passes fits into what a kernel of the device can take, and is what this kernel takes. */
+static outcome check_block(const lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
+                           const kernel_parameters *taken, const lh_argument *arguments, uint32_t count) {
   uint64_t first = 0;
   uint64_t parameter_count = 0;
   if (!safe_integer_read(step->first_parameter, &first) || !safe_integer_read(step->parameter_count, &parameter_count) ||
       first > plan->parameter_count || parameter_count > plan->parameter_count - first) {
     return failure(LH_INVALID_ARGUMENT, "A step names parameters that the plan does not have.");
   }
-  uint64_t block_bytes = 0;
-  for (uint64_t index = 0; index < parameter_count; index += 1) {
-    uint64_t byte_count = parameter_bytes(&plan->parameters[first + index], arguments, count);
-    /* Each lies at a multiple of its own size. */
-    uint64_t aligned_bytes = 0;
-    round_up(block_bytes, byte_count, &aligned_bytes);
-    block_bytes = aligned_bytes + byte_count;
+  const lh_parameter *parameters = plan->parameters + first;
+  if (block_bytes_of(parameters, parameter_count, arguments, count) > context->argument_max_bytes) {
+    return failure(LH_INVALID_ARGUMENT, "The parameters of a step have more bytes than a kernel of this device takes; "
+                                        "pass some of them through a table in device memory.");
   }
-  return block_bytes <= context->argument_max_bytes
-             ? success()
-             : failure(LH_INVALID_ARGUMENT, "The parameters of a step have more bytes than a kernel of this device takes.");
+  return check_taken(taken, parameters, parameter_count, arguments, count);
 }
 
 static outcome check_step(lh_context *context, const lh_launch_plan *plan, const lh_launch_step *step,
@@ -80,7 +111,8 @@ static outcome check_step(lh_context *context, const lh_launch_plan *plan, const
       return failure(LH_INVALID_ARGUMENT, "A reserved field of a step is not zero.");
     }
   }
-  if (gpu_modules_kernel(&context->modules, step->kernel) == NULL) {
+  const found_kernel *kernel = gpu_modules_kernel(&context->modules, step->kernel);
+  if (kernel == NULL) {
     return failure(LH_UNKNOWN_HANDLE, "The kernel is unknown.");
   }
   if (!read_axes(step->grid, 1) || !read_axes(step->block, 1)) {
@@ -89,7 +121,7 @@ static outcome check_step(lh_context *context, const lh_launch_plan *plan, const
   if (!safe_integer_read(step->shared_bytes, &shared_bytes) || shared_bytes > INT32_MAX) {
     return failure(LH_INVALID_ARGUMENT, "The shared bytes of a step are no integer that a kernel can have.");
   }
-  return check_block(context, plan, step, arguments, count);
+  return check_block(context, plan, step, &kernel->parameters, arguments, count);
 }
 
 outcome launches_check(lh_context *context, const lh_launch_plan *plan, const lh_argument *arguments, uint32_t count) {
@@ -115,7 +147,7 @@ static void point_at(const lh_parameter *parameter, const lh_argument *arguments
     return;
   }
   const lh_argument *argument = &arguments[(uint64_t)parameter->argument];
-  *address_out = (uint64_t)argument->address;
+  *address_out = (uint64_t)argument->address + (uint64_t)parameter->offset_bytes;
   *pointer_out = is_scalar(argument) ? (const void *)argument->scalar : (const void *)address_out;
 }
 

@@ -66,16 +66,20 @@ cu_module gpu_modules_module(const gpu_module_table *table, double module) {
   return is_known ? table->modules[number - 1] : NULL;
 }
 
-double gpu_modules_add_kernel(gpu_module_table *table, cu_function function) {
+double gpu_modules_find_kernel(const gpu_module_table *table, cu_function function) {
   for (uint32_t index = 0; index < table->kernel_count; index += 1) {
     if (table->kernels[index].function == function) {
       return (double)(index + 1);
     }
   }
+  return 0.0;
+}
+
+double gpu_modules_add_kernel(gpu_module_table *table, cu_function function, kernel_parameters parameters) {
   if (table->kernel_count == KERNEL_MAX_COUNT) {
     return 0.0;
   }
-  table->kernels[table->kernel_count] = (found_kernel){.function = function};
+  table->kernels[table->kernel_count] = (found_kernel){.function = function, .parameters = parameters};
   table->kernel_count += 1;
   return (double)table->kernel_count;
 }
@@ -84,4 +88,11 @@ found_kernel *gpu_modules_kernel(gpu_module_table *table, double kernel) {
   uint64_t number = 0;
   bool is_known = safe_integer_read(kernel, &number) && number > 0 && number <= table->kernel_count;
   return is_known ? &table->kernels[number - 1] : NULL;
+}
+
+void gpu_modules_forget(gpu_module_table *table) {
+  for (uint32_t index = 0; index < table->kernel_count; index += 1) {
+    free(table->kernels[index].parameters.byte_counts);
+  }
+  table->kernel_count = 0;
 }

@@ -231,14 +231,14 @@ typedef struct lh_argument {
 } lh_argument;
 
 /*
- * One parameter of a step: an argument of the launch, or a constant. A tensor is passed as its device address in eight bytes, a
- * scalar in as many bytes as its type has.
+ * One parameter of a step: an argument of the launch, or a constant. A tensor is passed as its device address in eight bytes, plus
+ * an offset that lies within it or right behind it; a scalar in as many bytes as its type has.
  */
 typedef struct lh_parameter {
   double argument;      /* an index into the argument table, or -1 for a constant */
   double byte_count;    /* of a constant: 1 to 8; otherwise 0 */
   uint8_t constant[8];  /* in the host's byte order, from the first byte on */
-  double reserved;
+  double offset_bytes;  /* into a tensor; otherwise 0 */
 } lh_parameter;
 
 /* One kernel of a launch on a device that has a geometry. */

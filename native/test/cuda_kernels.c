@@ -11,6 +11,7 @@
   LOOPBACK_EXPORT extern const uint8_t name##_parameters[];
 
 KERNEL(cuda_test_nothing)
+KERNEL(cuda_test_two)
 KERNEL(cuda_test_add)
 KERNEL(cuda_test_describe)
 KERNEL(cuda_test_many)
@@ -24,6 +25,14 @@ static uint64_t read_uint64(const void *parameter) {
 const uint8_t cuda_test_nothing_parameters[] = {0};
 
 void cuda_test_nothing(void **parameters, const loopback_geometry *geometry) {
+  (void)parameters;
+  (void)geometry;
+}
+
+/* uint64, uint64: touches nothing */
+const uint8_t cuda_test_two_parameters[] = {8, 8, 0};
+
+void cuda_test_two(void **parameters, const loopback_geometry *geometry) {
   (void)parameters;
   (void)geometry;
 }

@@ -158,6 +158,50 @@ static void carries_steps_out_in_order_with(const char *settings) {
 
 WITH_BOTH_LANES(carries_steps_out_in_order)
 
+/* That a launch is refused, with nothing given to the driver, not even the steps before the wrong one. */
+static void check_refused(lh_context *context, const lh_launch_plan *plan, const lh_argument *arguments, uint32_t count,
+                          lh_status expected_status, uint32_t expected_index) {
+  lh_geometry geometry = {.struct_bytes = sizeof geometry, .plan = plan};
+  lh_ticket ticket = -7;
+  uint32_t failed_index = 77;
+  uint64_t call_count = loopback()->calls("");
+  CHECK_STATUS(
+      lh_launch(context, LH_LANE_COMPUTE, 0, &geometry, arguments, count, 0, &ticket, &failed_index), expected_status);
+  CHECK_NUMBER(failed_index, expected_index);
+  CHECK_NUMBER(ticket, -7);
+  CHECK_NUMBER((double)loopback()->calls(""), (double)call_count);
+  CHECK(last_error_of(context).detail[0] != '\0');
+}
+
+/* A parameter may lead into a tensor, to its last byte and right behind it, and no further. */
+static void passes_places_in_a_tensor(void) {
+  enum { BYTE_COUNT = 100, FROM = 10, TO = 90 };
+  lh_context *context = open_cuda(0, "");
+  lh_kernel kernel = kernel_in(context, load_cuda_kernels(context), "cuda_test_add");
+  lh_address address = take(context, BYTE_COUNT);
+  uint8_t bytes[BYTE_COUNT] = {0};
+  bytes[FROM] = 5;
+  write_device(context, address, bytes, BYTE_COUNT);
+  const lh_argument arguments[] = {tensor(LH_ARGUMENT_INOUT, LH_DTYPE_UINT8, address, BYTE_COUNT)};
+  lh_parameter parameters[] = {argument_parameter(0), argument_parameter(0), constant_uint64(BYTE_COUNT - TO),
+                               constant_uint8(1)};
+  parameters[0].offset_bytes = FROM;
+  parameters[1].offset_bytes = TO;
+  const lh_launch_step steps[] = {step_of(kernel, 0, 4)};
+  const lh_launch_plan plan = {
+      .struct_bytes = sizeof plan, .step_count = 1, .parameter_count = 4, .steps = steps, .parameters = parameters};
+  CHECK_STATUS(run_plan(context, &plan, arguments, 1), LH_OK);
+  read_device(context, bytes, address, BYTE_COUNT);
+  CHECK(bytes[TO] == 6 && bytes[TO + 1] == 1 && bytes[BYTE_COUNT - 1] == 1 && bytes[TO - 1] == 0);
+  parameters[1].offset_bytes = BYTE_COUNT;
+  parameters[2] = constant_uint64(0);
+  CHECK_STATUS(run_plan(context, &plan, arguments, 1), LH_OK);
+  parameters[1].offset_bytes = BYTE_COUNT + 1;
+  check_refused(context, &plan, arguments, 1, LH_INVALID_ARGUMENT, UINT32_MAX);
+  close_device(context);
+  check_driver_is_empty();
+}
+
 static void takes_as_many_bytes_as_a_kernel_can(void) {
   enum { EIGHT_COUNT = 4095, ALL_COUNT = EIGHT_COUNT + 1 };
   static lh_parameter parameters[ALL_COUNT + 1];
@@ -224,24 +268,9 @@ static void asks_for_shared_memory_once(void) {
 
 /* Refusals -------------------------------------------------------------------------------------------------------- */
 
-/* That a launch is refused, with nothing given to the driver, not even the steps before the wrong one. */
-static void check_refused(lh_context *context, const lh_launch_plan *plan, const lh_argument *arguments, uint32_t count,
-                          lh_status expected_status, uint32_t expected_index) {
-  lh_geometry geometry = {.struct_bytes = sizeof geometry, .plan = plan};
-  lh_ticket ticket = -7;
-  uint32_t failed_index = 77;
-  uint64_t call_count = loopback()->calls("");
-  CHECK_STATUS(
-      lh_launch(context, LH_LANE_COMPUTE, 0, &geometry, arguments, count, 0, &ticket, &failed_index), expected_status);
-  CHECK_NUMBER(failed_index, expected_index);
-  CHECK_NUMBER(ticket, -7);
-  CHECK_NUMBER((double)loopback()->calls(""), (double)call_count);
-  CHECK(last_error_of(context).detail[0] != '\0');
-}
-
 static void refuses_wrong_steps(void) {
   lh_context *context = open_cuda(0, "");
-  lh_kernel kernel = kernel_in(context, load_cuda_kernels(context), "cuda_test_nothing");
+  lh_kernel kernel = kernel_in(context, load_cuda_kernels(context), "cuda_test_two");
   const lh_parameter parameters[] = {constant_uint64(1), constant_uint64(2)};
   const lh_launch_step good = step_of(kernel, 0, 2);
   lh_launch_step wrong[19];
@@ -278,6 +307,26 @@ static void refuses_wrong_steps(void) {
   check_driver_is_empty();
 }
 
+/* What the driver says that a kernel takes is what it gets: one parameter too few, and it would read what nobody gave it. */
+static void refuses_what_the_kernel_does_not_take(void) {
+  lh_context *context = open_cuda(0, "");
+  lh_kernel kernel = kernel_in(context, load_cuda_kernels(context), "cuda_test_two");
+  const lh_parameter parameters[] = {constant_uint64(1), constant_uint64(2), constant_uint64(3), constant_uint32(4)};
+  const lh_launch_step steps[] = {step_of(kernel, 0, 2), step_of(kernel, 1, 2), step_of(kernel, 0, 0),
+                                  step_of(kernel, 0, 1), step_of(kernel, 0, 3), step_of(kernel, 2, 2)};
+  enum { TAKEN_COUNT = 2, STEP_COUNT = sizeof steps / sizeof *steps };
+  lh_launch_plan plan = {.struct_bytes = sizeof plan, .step_count = TAKEN_COUNT, .parameter_count = 4, .steps = steps,
+                         .parameters = parameters};
+  CHECK_STATUS(run_plan(context, &plan, NULL, 0), LH_OK);
+  plan.step_count = 1;
+  for (size_t index = TAKEN_COUNT; index < STEP_COUNT; index += 1) {
+    plan.steps = &steps[index];
+    check_refused(context, &plan, NULL, 0, LH_INVALID_ARGUMENT, UINT32_MAX);
+  }
+  close_device(context);
+  check_driver_is_empty();
+}
+
 static void refuses_wrong_parameters(void) {
   lh_context *context = open_cuda(0, "");
   lh_kernel kernel = kernel_in(context, load_cuda_kernels(context), "cuda_test_nothing");
@@ -292,8 +341,10 @@ static void refuses_wrong_parameters(void) {
       {.argument = -1, .byte_count = -1},
       {.argument = -1, .byte_count = 0.5},
       {.argument = 0, .byte_count = 4},
-      {.argument = 0, .reserved = 1},
-      {.argument = -1, .byte_count = 4, .reserved = 1},
+      {.argument = 0, .offset_bytes = 1},
+      {.argument = -1, .byte_count = 4, .offset_bytes = 1},
+      {.argument = 0, .offset_bytes = -1},
+      {.argument = 0, .offset_bytes = 0.5},
   };
   for (size_t index = 0; index < sizeof wrong / sizeof *wrong; index += 1) {
     const lh_parameter parameters[] = {argument_parameter(0), wrong[index]};
@@ -445,9 +496,11 @@ int main(int argument_count, char **arguments) {
       {"cuda kernels: finds kernels", finds_kernels},
       {"cuda kernels: passes parameters and geometry", passes_parameters_and_geometry},
       {"cuda kernels: carries steps out in order", carries_steps_out_in_order},
+      {"cuda kernels: passes places in a tensor", passes_places_in_a_tensor},
       {"cuda kernels: takes as many bytes of parameters as a kernel can", takes_as_many_bytes_as_a_kernel_can},
       {"cuda kernels: asks for shared memory once", asks_for_shared_memory_once},
       {"cuda kernels: refuses wrong steps without a call of the driver", refuses_wrong_steps},
+      {"cuda kernels: refuses what the kernel does not take", refuses_what_the_kernel_does_not_take},
       {"cuda kernels: refuses wrong parameters", refuses_wrong_parameters},
       {"cuda kernels: refuses wrong launches", refuses_wrong_launches},
       {"cuda kernels: refuses wrong arguments", refuses_wrong_arguments},

@@ -21,6 +21,7 @@ import { loadLibrary } from "../internal/native/library.ts"
 import { optionsOf, settingsText } from "../internal/native/options.ts"
 import type { Statistics as DeviceStatistics } from "../internal/native/statistics.ts"
 import { stepLaunches } from "../internal/native/steps.ts"
+import { layOutValues } from "../internal/native/valueTable.ts"
 
 /**
  * A number along each axis, from x on; what is left out is 1.
@@ -42,6 +43,16 @@ export interface Constant {
 }
 
 /**
+ * Values in device memory, for a kernel that takes more than fits into its parameters.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Table {
+  readonly table: ReadonlyArray<string | number | Constant>
+}
+
+/**
  * One kernel of a launch.
  *
  * @since 0.1.0
@@ -57,11 +68,11 @@ export interface Step {
   /** Dynamic shared memory, in bytes. Defaults to `0`. */
   readonly sharedBytes?: number | undefined
   /**
-   * What the kernel takes, in its order: arguments of the callable, by name or by place in the signature, and constants. A
-   * tensor is passed as its device address, null where it is empty, and a scalar by value. Defaults to all arguments in the
-   * order of the signature.
+   * What the kernel takes, in its order: arguments of the callable, by name or by place in the signature, constants, and tables
+   * of these. A tensor is passed as its device address, null where it is empty, a scalar by value, and a table as the device
+   * address of its values. Defaults to all arguments in the order of the signature.
    */
-  readonly parameters?: ReadonlyArray<string | number | Constant> | undefined
+  readonly parameters?: ReadonlyArray<string | number | Constant | Table> | undefined
 }
 
 /**
@@ -121,7 +132,7 @@ export const defaults = {
 
 /**
  * Where the driver is looked for, in this order: names for the loader, and places that it does not know. Source:
- * `native/cuda/driver.c`.
+ * `native/cuda/driver_library.c`.
  *
  * @since 0.1.0
  * @category configuration
@@ -161,6 +172,32 @@ export class Cuda extends Context.Tag("leasehold/backends/Cuda")<
 export const constant = <D extends ScalarDType>(dtype: D, value: ScalarValue<D>): Constant => ({ dtype, value })
 
 /**
+ * Values for a kernel that takes more than fits into its parameters, 4,096 bytes on most devices: the kernel takes the address of
+ * a table in device memory. Each value has eight bytes of the table, from the first on: the device address of a tensor, null
+ * where it is empty, or a scalar or constant in its own type. A run's table is planned beside its tensors, counts towards the
+ * budget, and is copied in with the inputs.
+ *
+ * @example
+ * ```ts
+ * import { Cuda } from "leasehold"
+ *
+ * // extern "C" __global__ void sum(const float *const *x, int count, float *y)
+ * const names = Array.from({ length: 600 }, (_, index) => `x${index}`)
+ *
+ * export const step: Cuda.Step = {
+ *   symbol: "sum",
+ *   grid: 1,
+ *   block: 256,
+ *   parameters: [Cuda.table(names), Cuda.constant("int32", names.length), "y"]
+ * }
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const table = (values: ReadonlyArray<string | number | Constant>): Table => ({ table: values })
+
+/**
  * Names the kernels that a callable launches, one or many, in a module at `module`, a path or a file URL. `launches` is asked
  * once for each shape that the callable is called with: the symbolic dimensions by name, and the shape of each argument.
  *
@@ -187,7 +224,20 @@ export const kernels = (options: {
   readonly launches: Kernel["launches"]
 }): Kernel => {
   const module = typeof options.module === "string" ? options.module : fileURLToPath(options.module)
-  return { backend: "cuda", symbol: basename(module), module, launches: options.launches }
+  // A runner asks twice, when it lays a run out and when it launches it, with the same dimensions.
+  const known = new WeakMap<object, ReadonlyArray<Step>>()
+  const launches: Kernel["launches"] = (dims, shapes) => {
+    const steps = known.get(dims) ?? options.launches(dims, shapes)
+    known.set(dims, steps)
+    return steps
+  }
+  return {
+    backend: "cuda",
+    symbol: basename(module),
+    module,
+    launches,
+    deviceTable: (dims, shapes, names) => layOutValues(launches(dims, shapes), names)
+  }
 }
 
 /**

@@ -58,7 +58,7 @@ const play = (scene: Scene): "ran" | "refused" => {
       ? Arg.inout("uint8", [byteCount])
       : Arg.output("uint8", [byteCount])
   ]))
-  const prepared = prepareCallable(Callable.native({ signature, kernels: [], execution: scene.execution }))
+  const prepared = prepareCallable(Callable.native({ signature, kernels: [], execution: scene.execution }), "simulator")
   assert(prepared instanceof PreparedCallable, "the signature is a good one")
   const bindings = new Bindings(prepared.parameters)
   const args = Object.fromEntries(

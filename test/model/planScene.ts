@@ -107,6 +107,7 @@ export const contextOf = (
       capacityBytes: configuration.chunkBytes,
       clear: scene.clear,
       maxInlineCopyBytes: scene.maxInlineCopyBytes,
+      hostAddress: () => 0,
       stagingMaxBytes: staging.byteCount,
       slotCount: 1
     },

@@ -10,7 +10,7 @@
  */
 import { Cuda, type HostApi } from "leasehold"
 import { join } from "node:path"
-import type { ModuleKernel } from "../../src/internal/native/steps.ts"
+import type { ModuleKernel } from "../../src/internal/native/step.ts"
 import * as Gpu from "./gpu.ts"
 import { launchesOf } from "./gpuKernels.ts"
 import * as Loopback from "./loopback.ts"
@@ -29,11 +29,13 @@ export const isLoopback = mode !== "device"
 /** Whether kernels can fail with a code of their own, and a device can be lost without its process. */
 export const canFail = mode === "loopback"
 
-/** A kernel for a GPU, compiled for the host by `make -C native on-host`. */
+/** The kernels for a GPU, in PTX or compiled for the host by `make -C native on-host`. */
+export const gpuModule = isLoopback ? join(nativeFolder, "gpu_kernels.loopback") : Gpu.modulePath
+
 const onHost = (symbol: string): ModuleKernel => ({
   backend: "cuda",
   symbol,
-  module: join(nativeFolder, "gpu_kernels.loopback"),
+  module: gpuModule,
   launches: launchesOf(symbol)
 })
 

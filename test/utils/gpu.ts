@@ -7,12 +7,13 @@
 import koffi from "koffi"
 import { Cuda } from "leasehold"
 import { fileURLToPath } from "node:url"
-import type { ModuleKernel, Step } from "../../src/internal/native/steps.ts"
+import type { ModuleKernel, Step } from "../../src/internal/native/step.ts"
 import { launchesOf } from "./gpuKernels.ts"
 
 const moduleOf = (name: string): string => fileURLToPath(new URL(`../../native/test/gpu/${name}.ptx`, import.meta.url))
 
-const modulePath = moduleOf("test_kernels")
+/** The kernels in PTX. */
+export const modulePath = moduleOf("test_kernels")
 const faultyPath = moduleOf("faulty_kernels")
 
 /** A device that was named in the environment, or the first. */

@@ -1,6 +1,6 @@
 /** With what the kernels of native/test/gpu/test_kernels.cu are launched, so that each does what its namesake of the simulator does. */
 import { Cuda, type HostApi } from "leasehold"
-import type { Step, StepParameter, StepsOf } from "../../src/internal/native/steps.ts"
+import type { Step, StepParameter, StepsOf } from "../../src/internal/native/step.ts"
 
 /** Where the cells of an argument begin, and what they are. Source: `lh_argument` of the native ABI. */
 const argumentCells = 16

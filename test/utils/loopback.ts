@@ -3,7 +3,7 @@ import { Context, Effect, Layer } from "effect"
 import koffi from "koffi"
 import { Cuda, type HostApi, Simulator } from "leasehold"
 import { join } from "node:path"
-import type { ModuleKernel, StepParameter } from "../../src/internal/native/steps.ts"
+import type { ModuleKernel, StepParameter } from "../../src/internal/native/step.ts"
 import { nativeFolder } from "./nativeFolder.ts"
 
 export const driverPath = join(nativeFolder, "libleasehold_test_cuda_driver.so")

@@ -4,6 +4,8 @@
 #include "cuda_on_host.h"
 #include "cuda_run.h"
 
+#define DEVICE_POINTER(type, address) reinterpret_cast<type *>((address) - CUDA_ADDRESS_BIAS)
+
 /* The kernels have other names here, for theirs are those of what launches them. */
 #define gpu_nothing kernel_nothing
 #define gpu_add kernel_add
@@ -12,6 +14,7 @@
 #define gpu_copy kernel_copy
 #define gpu_write_first kernel_write_first
 #define gpu_reveal_around kernel_reveal_around
+#define gpu_sum_of_table kernel_sum_of_table
 #define gpu_checksum kernel_checksum
 #define gpu_describe kernel_describe
 
@@ -24,6 +27,7 @@
 #undef gpu_copy
 #undef gpu_write_first
 #undef gpu_reveal_around
+#undef gpu_sum_of_table
 #undef gpu_checksum
 #undef gpu_describe
 
@@ -41,6 +45,7 @@ LAUNCH(accumulate)
 LAUNCH(copy)
 LAUNCH(write_first)
 LAUNCH(reveal_around)
+LAUNCH(sum_of_table)
 LAUNCH(checksum)
 LAUNCH(describe)
 }

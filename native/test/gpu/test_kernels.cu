@@ -7,6 +7,11 @@
  */
 #include <stdint.h>
 
+/* A device address that a kernel finds in memory. Compiled for the host, it lies elsewhere than it says. */
+#ifndef DEVICE_POINTER
+#define DEVICE_POINTER(type, address) reinterpret_cast<type *>(address)
+#endif
+
 extern "C" {
 
 /* touches nothing */
@@ -45,6 +50,18 @@ __global__ void gpu_reveal_around(const uint8_t *x, uint64_t byte_count, int32_t
   for (int32_t index = (int32_t)threadIdx.x; index < before; index += (int32_t)blockDim.x) y[index] = (x - before)[index];
   for (int32_t index = (int32_t)threadIdx.x; index < after; index += (int32_t)blockDim.x) {
     y[before + index] = x[byte_count + index];
+  }
+}
+
+/* y = factor * (the sum of all tensors of the table); the factor stands behind their addresses */
+__global__ void gpu_sum_of_table(const uint64_t *table, uint32_t tensor_count, float *y, uint64_t element_count) {
+  float factor = *reinterpret_cast<const float *>(&table[tensor_count]);
+  for (uint64_t index = threadIdx.x; index < element_count; index += blockDim.x) {
+    float sum = 0;
+    for (uint32_t tensor = 0; tensor < tensor_count; tensor += 1) {
+      sum += DEVICE_POINTER(const float, table[tensor])[index];
+    }
+    y[index] = factor * sum;
   }
 }
 

@@ -49,8 +49,10 @@ typedef struct loopback_geometry {
 
 typedef void (*loopback_kernel)(void **parameters, const loopback_geometry *geometry);
 
-/* What the backend does not call, and programs that it is compared with do. */
+/* What the backend does not call, or not where a driver is too old for it; and what programs call that it is compared with. */
 #define LOOPBACK_OTHER_CALLS(CALL)                                                                                         \
+  CALL(func_get_param_info, cuFuncGetParamInfo,                                                                            \
+       (cu_function function, size_t index, size_t * offset_out, size_t * byte_count_out))                                 \
   CALL(ctx_synchronize, cuCtxSynchronize, (void))                                                                          \
   CALL(memcpy_in, cuMemcpyHtoD_v2, (cu_device_address destination, const void *source, size_t byte_count))                 \
   CALL(memcpy_out, cuMemcpyDtoH_v2, (void *destination, cu_device_address source, size_t byte_count))                      \

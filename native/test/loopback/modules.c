@@ -111,6 +111,32 @@ EXPORT cu_result cuModuleGetFunction(cu_function *function_out, cu_module module
   return call_end(&begun, CU_SUCCESS);
 }
 
+/* What a function with the ABI of kernels takes depends on the launch. */
+EXPORT cu_result cuFuncGetParamInfo(cu_function function, size_t index, size_t *offset_out, size_t *byte_count_out) {
+  call begun = call_begin(ENTRY_func_get_param_info, SCOPE_CONTEXT);
+  if (begun.result != CU_SUCCESS) {
+    return call_end(&begun, begun.result);
+  }
+  if (!module_is_live(function->module, &begun)) {
+    return call_end(&begun, 400);
+  }
+  if (function->parameter_bytes == NULL) {
+    return call_end(&begun, CU_ERROR_NOT_SUPPORTED);
+  }
+  size_t offset = 0;
+  for (size_t before = 0; function->parameter_bytes[before] > 0; before += 1) {
+    size_t byte_count = function->parameter_bytes[before];
+    offset = (offset + byte_count - 1) / byte_count * byte_count;
+    if (before == index) {
+      *offset_out = offset;
+      *byte_count_out = byte_count;
+      return call_end(&begun, CU_SUCCESS);
+    }
+    offset += byte_count;
+  }
+  return call_end(&begun, CU_ERROR_INVALID_VALUE);
+}
+
 EXPORT cu_result cuFuncSetAttribute(cu_function function, int attribute, int value) {
   call begun = call_begin(ENTRY_func_set_attribute, SCOPE_CONTEXT);
   (void)attribute;

@@ -4,7 +4,7 @@
  */
 import { assert } from "../assert.ts"
 import type { DTypeName } from "./dtypes.ts"
-import { writeScalar } from "./scalars.ts"
+import { littleEndian, writeScalar } from "./scalars.ts"
 import { maxRank } from "./sizes.ts"
 
 /** Source: `LH_ARGUMENT_*` of the native ABI. */
@@ -22,6 +22,8 @@ const scalarCell = 5
 const rankCell = 6
 const dimsCell = 8
 const cellBytes = 8
+/** A cell is written in halves, because no number in JavaScript has eight bytes of a whole number. */
+const halfBytes = 4
 
 export class ArgumentTable {
   readonly count: number
@@ -75,6 +77,24 @@ export class ArgumentTable {
   static shape(cells: Float64Array, index: number): ReadonlyArray<number> {
     const cell = index * argumentCells
     return [...cells.subarray(cell + dimsCell, cell + dimsCell + cells[cell + rankCell]!)]
+  }
+
+  /**
+   * Writes the value of an argument as eight bytes, in the host's byte order: the address of a tensor, or a scalar from the first
+   * byte on. `source` is over the bytes of the cells.
+   */
+  static writeValue(cells: Float64Array, source: DataView, index: number, target: DataView, offset: number): void {
+    const cell = index * argumentCells
+    if (cells[cell + kindCell] === ArgumentKind.scalar) {
+      const scalar = (cell + scalarCell) * cellBytes
+      target.setUint32(offset, source.getUint32(scalar))
+      target.setUint32(offset + halfBytes, source.getUint32(scalar + halfBytes))
+      return
+    }
+    const address = cells[cell + addressCell]!
+    const high = Math.floor(address / 2 ** 32)
+    target.setUint32(offset + (littleEndian ? 0 : halfBytes), address - high * 2 ** 32, littleEndian)
+    target.setUint32(offset + (littleEndian ? halfBytes : 0), high, littleEndian)
   }
 
   checkInvariants(): void {

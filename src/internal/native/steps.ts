@@ -5,49 +5,19 @@
 import * as Effect from "effect/Effect"
 import * as HostApi from "../../HostApi.ts"
 import { ArgumentTable } from "../core/argumentTable.ts"
-import { type DTypeName, dtypes } from "../core/dtypes.ts"
+import { dtypes } from "../core/dtypes.ts"
 import { littleEndian, writeScalar } from "../core/scalars.ts"
 import { hostAddress } from "../ffi/hostMemory.ts"
 import type { Calls } from "./calls.ts"
 import { Modules } from "./kernels.ts"
 import type { Launches } from "./launches.ts"
-
-/** A value that a kernel takes beside the callable's own arguments. */
-export interface Constant {
-  readonly dtype: DTypeName
-  readonly value: number | bigint
-}
-
-/** A number along each axis, from x on; what is left out is 1. */
-export type Extent = number | readonly [x: number, y?: number, z?: number]
-
-export interface Step {
-  readonly symbol: string
-  readonly grid: Extent
-  readonly block: Extent
-  readonly sharedBytes?: number | undefined
-  readonly parameters?: ReadonlyArray<StepParameter> | undefined
-}
-
-/** An argument, by its name or its place in the signature, or a constant. */
-export type StepParameter = string | number | Constant
-
-export type StepsOf = (
-  dims: Readonly<Record<string, number>>,
-  shapes: Readonly<Record<string, ReadonlyArray<number>>>,
-  args: HostApi.Arguments
-) => ReadonlyArray<Step>
-
-/** A kernel in a module. */
-export interface ModuleKernel extends HostApi.Kernel {
-  /** The absolute path of the module. */
-  readonly module: string
-  readonly launches: StepsOf
-}
+import type { Extent, ModuleKernel, StepParameter, StepsOf, Value } from "./step.ts"
+import { isValueTable, valueBytes } from "./valueTable.ts"
 
 /** Source: the layouts of `lh_launch_step`, `lh_parameter`, `lh_launch_plan` and `lh_geometry`. */
 const stepCells = 16
 const parameterCells = 4
+const offsetCell = 3
 const planBytes = 48
 const geometryBytes = 48
 const geometryPlanOffset = 32
@@ -113,8 +83,10 @@ const prepare = (
   modules: Modules,
   { launches, module, symbols }: Loaded,
   args: HostApi.Arguments,
-  { names }: HostApi.Origin
+  origin: HostApi.Origin
 ): Prepared | HostApi.HostApiError => {
+  const count = args.deviceTable ?? args.count
+  const names = origin.names.slice(0, count)
   const shapes = Object.fromEntries(names.map((name, index) => [name, ArgumentTable.shape(args.cells, index)]))
   const steps = launches(args.dims, shapes, args)
   if (steps.length === 0) {
@@ -122,7 +94,7 @@ const prepare = (
   }
   const stepTable = new Float64Array(steps.length * stepCells)
   const parameters: Array<StepParameter> = []
-  const all = Array.from({ length: args.count }, (_, index) => index)
+  const all = Array.from({ length: count }, (_, index) => index)
   for (const [index, step] of steps.entries()) {
     const kernel = symbols.get(step.symbol) ?? modules.find(module, step.symbol)
     if (kernel instanceof HostApi.HostApiError) {
@@ -148,7 +120,7 @@ const prepare = (
     stepTable.set(cells, index * stepCells)
     parameters.push(...own)
   }
-  const parameterTable = writeParameters(parameters, args.count, names)
+  const parameterTable = writeParameters(parameters, { count, names, deviceTable: deviceTableOf(args) })
   return parameterTable instanceof HostApi.HostApiError
     ? parameterTable
     : assemble(stepTable, parameterTable, parameters.length)
@@ -159,31 +131,69 @@ const axes = (extent: Extent): ReadonlyArray<number> => {
   return [x, y ?? 1, z ?? 1]
 }
 
+/** What parameters can name. */
+interface Named {
+  readonly count: number
+  readonly names: ReadonlyArray<string>
+  /** The argument that holds the values of all tables, and its bytes; `undefined` where nobody brings one. */
+  readonly deviceTable: { readonly index: number; readonly byteCount: number } | undefined
+}
+
+const deviceTableOf = ({ cells, deviceTable }: HostApi.Arguments): Named["deviceTable"] =>
+  deviceTable === undefined
+    ? undefined
+    : { index: deviceTable, byteCount: ArgumentTable.shape(cells, deviceTable)[0] ?? 0 }
+
 const writeParameters = (
   parameters: ReadonlyArray<StepParameter>,
-  argumentCount: number,
-  names: ReadonlyArray<string>
+  named: Named
 ): Float64Array | HostApi.HostApiError => {
   // Somebody may launch without parameters, and the table still has an address.
   const cells = new Float64Array(Math.max(1, parameters.length) * parameterCells)
   const bytes = new DataView(cells.buffer)
+  let tableBytes = 0
   for (const [index, parameter] of parameters.entries()) {
     const cell = index * parameterCells
-    if (typeof parameter === "object") {
+    const wrong = (isValueTable(parameter) ? parameter.table : [parameter]).find((value) => !isThere(value, named))
+    if (wrong !== undefined) {
+      return refused(
+        HostApi.Status.InvalidArgument,
+        `launches names the parameter ${JSON.stringify(wrong)}, which the signature does not have`
+      )
+    }
+    if (isValueTable(parameter)) {
+      cells[cell] = named.deviceTable?.index ?? 0
+      cells[cell + offsetCell] = tableBytes
+      tableBytes += parameter.table.length * valueBytes
+    } else if (typeof parameter === "object") {
       cells[cell] = -1
       cells[cell + 1] = dtypes[parameter.dtype].elementBytes
       writeScalar(bytes, (cell + 2) * Float64Array.BYTES_PER_ELEMENT, parameter.dtype, parameter.value)
-      continue
-    }
-    cells[cell] = typeof parameter === "number" ? parameter : names.indexOf(parameter)
-    if (!Number.isInteger(cells[cell]) || cells[cell] < 0 || cells[cell] >= argumentCount) {
-      return refused(
-        HostApi.Status.InvalidArgument,
-        `launches names the parameter ${JSON.stringify(parameter)}, which the signature does not have`
-      )
+    } else {
+      cells[cell] = placeOf(parameter, named)
     }
   }
+  if (tableBytes > 0 && tableBytes !== named.deviceTable?.byteCount) {
+    return refused(
+      HostApi.Status.InvalidArgument,
+      named.deviceTable === undefined
+        ? "launches names a table of values, which a runner brings, and this launch is nobody's"
+        : "launches answered other tables than when the run was laid out"
+    )
+  }
   return cells
+}
+
+const placeOf = (value: string | number, { names }: Named): number =>
+  typeof value === "number" ? value : names.indexOf(value)
+
+/** Constants are their own; all else is an argument of the signature. */
+const isThere = (value: Value, named: Named): boolean => {
+  if (typeof value === "object") {
+    return true
+  }
+  const place = placeOf(value, named)
+  return Number.isInteger(place) && place >= 0 && place < named.count
 }
 
 const assemble = (steps: Float64Array, parameters: Float64Array, parameterCount: number): Prepared => {

@@ -143,6 +143,7 @@ export const layOut = (
     capacityBytes,
     clear: settings.clear,
     maxInlineCopyBytes: settings.maxInlineCopyBytes,
+    hostAddress: hostApi.hostAddress,
     stagingMaxBytes: state.stagings[0]?.byteCount ?? 0,
     slotCount: settings.slots
   })

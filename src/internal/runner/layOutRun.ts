@@ -17,6 +17,7 @@ import type { SliceRules } from "../core/bumpAllocator.ts"
 import { makePlan, type PlanRefusal, type PlanRequest, Role } from "../core/plan.ts"
 import { elementCount, invalidSize, multiply } from "../core/sizes.ts"
 import { type Bindings, Form } from "./bindings.ts"
+import { layOutDeviceTable, withDeviceTable } from "./deviceTable.ts"
 import { type GivenDims, type Resolution, resolveDimensions, type TensorFacts } from "./dimensions.ts"
 import { layOutCopyBack, layOutStage } from "./moves.ts"
 import type { Parameter } from "./parameter.ts"
@@ -32,6 +33,8 @@ export interface LayoutContext {
   readonly capacityBytes: ReadonlyArray<number>
   readonly clear: Clear
   readonly maxInlineCopyBytes: number
+  /** The address of a host view's first byte. */
+  readonly hostAddress: (view: ArrayBufferView) => number
   /** The bytes of a slot's staging area, and how many slots there are. */
   readonly stagingMaxBytes: number
   readonly slotCount: number
@@ -46,10 +49,12 @@ export const layOutRun = (
   context: LayoutContext
 ): RunLayout | LayoutRefusal => {
   const { parameters } = prepared
-  const resolution = resolveDimensions(factsOf(parameters, bindings), given ?? {})
-  if (!("shapes" in resolution)) {
-    return resolution
+  const resolved = resolveDimensions(factsOf(parameters, bindings), given ?? {})
+  if (!("shapes" in resolved)) {
+    return resolved
   }
+  const deviceTable = layOutDeviceTable(prepared, resolved, context.hostAddress)
+  const resolution = deviceTable === undefined ? resolved : withDeviceTable(resolved, deviceTable)
   const byteCounts = countBytes(parameters, bindings, resolution)
   if (byteCounts instanceof InvalidArgument) {
     return byteCounts
@@ -99,6 +104,7 @@ export const layOutRun = (
     given,
     resolution,
     byteCounts,
+    deviceTable,
     rules: context.rules,
     residentAlignmentBytes: context.traits.alignmentBytes,
     launchesOffThread: prepared.execution === "awaited",
@@ -121,7 +127,7 @@ const factsOf = (parameters: ReadonlyArray<Parameter>, bindings: Bindings): Read
       : bindings.byteCounts[parameter.index]! / parameter.elementBytes
   }))
 
-/** The logical bytes of every tensor. Those of scratch follow from its resolved dimensions. */
+/** The logical bytes of every tensor. Those of what the runner brings follow from its resolved dimensions. */
 const countBytes = (
   parameters: ReadonlyArray<Parameter>,
   bindings: Bindings,

@@ -8,7 +8,7 @@ import type { Kernel } from "../../HostApi.ts"
 import type { LoadError } from "../../Run.ts"
 import { call } from "./calls.ts"
 import { loadFailure } from "./failures.ts"
-import { prepareCallable, PreparedCallable } from "./preparedCallable.ts"
+import { kernelFor, prepareCallable, PreparedCallable } from "./preparedCallable.ts"
 import type { RunnerState } from "./state.ts"
 
 /** The callable's compiled signature, with or without its kernel. */
@@ -17,7 +17,7 @@ export const prepare = (state: RunnerState, callable: AnyCallable): PreparedCall
   if (known !== undefined) {
     return known
   }
-  const prepared = prepareCallable(callable)
+  const prepared = prepareCallable(callable, state.hostApi.backend)
   if (prepared instanceof PreparedCallable) {
     state.prepared.set(callable, prepared)
   }
@@ -42,7 +42,7 @@ export const loadCallable = (
     if (prepared.kernel !== undefined || implementation._tag === "TypeScript") {
       return Effect.succeed(prepared)
     }
-    const kernel = implementation.kernels.find((candidate) => candidate.backend === state.hostApi.backend)
+    const kernel = kernelFor(callable, state.hostApi.backend)
     return kernel === undefined
       ? Effect.fail(noKernel(callable, state.hostApi.backend, implementation.kernels))
       : loadKernel(state, prepared, kernel)

@@ -6,7 +6,7 @@ import { hasProperty } from "effect/Predicate"
 import type * as Arg from "../../Arg.ts"
 import type { Any as AnyCallable, Clear, Execution } from "../../Callable.ts"
 import { InvalidArgument } from "../../Errors.ts"
-import type { KernelHandle } from "../../HostApi.ts"
+import type { Kernel, KernelHandle } from "../../HostApi.ts"
 import { boundedCopy } from "../boundedCopy.ts"
 import { ArgumentKind } from "../core/argumentTable.ts"
 import { dtypes, isDTypeName } from "../core/dtypes.ts"
@@ -25,6 +25,9 @@ const maxParameterCount = 65_536
 /** Names stand in errors, so they are short. */
 const maxNameLength = 256
 
+/** How errors and plans name the device table. */
+const deviceTableName = "device table"
+
 export class PreparedCallable {
   readonly callable: AnyCallable
   /** The callable's own fields are read once: what reads them later must not run code of the user's. */
@@ -37,6 +40,8 @@ export class PreparedCallable {
   /** The parameters that have a name in the argument object: all but scratch. */
   readonly named: ReadonlyArray<Parameter>
   readonly readWriteResidents: ReadonlyArray<string>
+  /** Lays out what the kernel reads from device memory beside its tensors, in the last parameter. */
+  readonly deviceTable: Kernel["deviceTable"]
   kernel: KernelHandle | undefined
   /** They hold for one configuration. */
   readonly #layouts = new RecentlyUsed<RunLayout>(maxLayoutCount)
@@ -44,8 +49,9 @@ export class PreparedCallable {
   /** The frames that no run uses, the one given back last at the end. */
   readonly #idleFrames: Array<Frame> = []
 
-  constructor(callable: AnyCallable, parameters: ReadonlyArray<Parameter>) {
+  constructor(callable: AnyCallable, parameters: ReadonlyArray<Parameter>, deviceTable: Kernel["deviceTable"]) {
     this.callable = callable
+    this.deviceTable = deviceTable
     this.name = callable.name
     this.execution = callable.execution
     this.clear = callable.clear
@@ -86,8 +92,8 @@ export class PreparedCallable {
   }
 }
 
-/** Compiles a signature, or says what is wrong with it. */
-export const prepareCallable = (callable: AnyCallable): PreparedCallable | InvalidArgument => {
+/** Compiles a signature for a backend, or says what is wrong with it. */
+export const prepareCallable = (callable: AnyCallable, backend: string): PreparedCallable | InvalidArgument => {
   // A callable is plain data: it may have gone through JSON, or come from code without types.
   if (!hasProperty(callable, "signature") || !hasProperty(callable.implementation, "_tag")) {
     return invalidSignature("", "what is to be run should be a callable, made by Callable.native or Callable.make")
@@ -108,7 +114,35 @@ export const prepareCallable = (callable: AnyCallable): PreparedCallable | Inval
     }
     parameters.push(parameter)
   }
-  return new PreparedCallable(callable, parameters)
+  const kernel = kernelFor(callable, backend)
+  if (kernel?.deviceTable !== undefined) {
+    parameters.push(deviceTableParameter(parameters.length))
+  }
+  return new PreparedCallable(callable, parameters, kernel?.deviceTable)
+}
+
+/** The kernel that a callable names for a backend. */
+export const kernelFor = ({ implementation }: AnyCallable, backend: string): Kernel | undefined =>
+  implementation._tag === "Native"
+    ? implementation.kernels.find((candidate) => candidate.backend === backend)
+    : undefined
+
+/** A device table is the runner's own, as scratch is, and moves as an input does. */
+const deviceTableParameter = (index: number): Parameter => {
+  const info = dtypes.uint8
+  return {
+    index,
+    name: deviceTableName,
+    kind: ArgumentKind.scratch,
+    role: Role.input,
+    dtype: "uint8",
+    dtypeCode: info.code,
+    elementBytes: info.elementBytes,
+    viewTag: info.viewTag,
+    // How many there are is told by the kernel.
+    dims: [0],
+    writesResident: false
+  }
 }
 
 const kinds = {

@@ -8,6 +8,7 @@ import { LeaseKind, LeaseTable } from "../core/leaseTable.ts"
 import { type Plan, Role } from "../core/plan.ts"
 import type { Demand } from "../core/ticket.ts"
 import { type Bindings, isSameShape } from "./bindings.ts"
+import type { DeviceTableLayout } from "./deviceTable.ts"
 import type { GivenDims, Resolution } from "./dimensions.ts"
 import type { Moves } from "./moves.ts"
 import type { Parameter } from "./parameter.ts"
@@ -21,6 +22,8 @@ export class RunLayout {
   readonly resolution: Resolution
   /** The logical bytes of every tensor, scratch included. */
   readonly byteCounts: Float64Array
+  /** What the kernel reads from device memory beside its tensors, if anything. */
+  readonly deviceTable: DeviceTableLayout | undefined
   /** `undefined` with a zero budget. */
   readonly plan: Plan | undefined
   readonly stage: Moves<TableLayout>
@@ -42,6 +45,7 @@ export class RunLayout {
     readonly given: GivenDims | undefined
     readonly resolution: Resolution
     readonly byteCounts: Float64Array
+    readonly deviceTable: DeviceTableLayout | undefined
     readonly rules: SliceRules
     /** What residents are aligned to: no more than the device asks for is known of them. */
     readonly residentAlignmentBytes: number
@@ -55,6 +59,7 @@ export class RunLayout {
     this.parameters = options.parameters
     this.resolution = options.resolution
     this.byteCounts = options.byteCounts
+    this.deviceTable = options.deviceTable
     this.plan = options.plan
     this.stage = options.stage
     this.copyBack = options.copyBack

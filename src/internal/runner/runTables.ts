@@ -14,6 +14,7 @@ import type { Slot } from "../core/slot.ts"
 import type { Bindings } from "./bindings.ts"
 import { checkViewAliases } from "./checkArguments.ts"
 import { alone, describeRun, type Placement } from "./describeRun.ts"
+import type { HostTable } from "./deviceTable.ts"
 import type { ResidentRecord } from "./handles.ts"
 import type { Moves } from "./moves.ts"
 import type { Parameter } from "./parameter.ts"
@@ -38,6 +39,8 @@ export class RunTables {
   readonly launchOrigin: CallOrigin
   readonly copyBackOrigin: CallOrigin
   readonly #all: ReadonlyArray<ViewTable>
+  /** What of `args` the kernel reads from device memory. */
+  readonly #deviceTable: HostTable | undefined
   readonly #scalars: ReadonlyArray<Parameter>
   readonly #residents: ReadonlyArray<Parameter>
   /** Where the ranges begin and, behind them, where the slot's staging area does. */
@@ -61,13 +64,15 @@ export class RunTables {
       collect: tableOf(collect)
     })
     this.layout = layout
+    this.#deviceTable = layout.deviceTable?.make()
     this.leases = layout.makeLeases()
     this.args = layout.makeArguments()
     this.launch = {
       cells: this.args.cells,
       count: this.args.count,
       offThread: layout.launchesOffThread,
-      dims: layout.resolution.dims
+      dims: layout.resolution.dims,
+      deviceTable: layout.deviceTable?.index
     }
     this.stage = movesOf(layout.stage)
     this.copyBack = movesOf(layout.copyBack)
@@ -142,15 +147,15 @@ export class RunTables {
     for (const { dtype, index } of this.#scalars) {
       this.args.setScalar(index, dtype, bindings.values[index] as number | bigint)
     }
-    if (this.#residentVersion === bindings.residentVersion) {
-      return
+    if (this.#residentVersion !== bindings.residentVersion) {
+      this.#residentVersion = bindings.residentVersion
+      for (const { index } of this.#residents) {
+        const { address } = bindings.records[index] as ResidentRecord
+        this.leases.moveTo(index, address)
+        this.args.setAddress(index, address)
+      }
     }
-    this.#residentVersion = bindings.residentVersion
-    for (const { index } of this.#residents) {
-      const { address } = bindings.records[index] as ResidentRecord
-      this.leases.moveTo(index, address)
-      this.args.setAddress(index, address)
-    }
+    this.#deviceTable?.write(this.launch)
   }
 
   /** Writes the addresses of what was malloc'd for this run. */
@@ -163,6 +168,7 @@ export class RunTables {
     for (const table of this.#all) {
       table.setLeaseAddresses(this.leases.addresses)
     }
+    this.#deviceTable?.write(this.launch)
   }
 
   /**
@@ -176,6 +182,9 @@ export class RunTables {
     const failure = checkViewAliases(bindings)
     if (failure !== undefined) {
       return failure
+    }
+    if (this.#deviceTable !== undefined) {
+      bindings.hostAddresses[this.#deviceTable.index] = this.#deviceTable.hostAddress
     }
     for (const table of this.#all) {
       table.setViewAddresses(bindings.hostAddresses)
