@@ -59,6 +59,11 @@ const loopback_controls *loopback(void) {
   return &controls;
 }
 
+const char *loopback_path(void) {
+  loopback();
+  return driver_path;
+}
+
 void check_driver_is_content(void) {
   char text[4096] = "";
   if (!CHECK_NUMBER(loopback()->violations(text, sizeof text), 0)) {

@@ -26,6 +26,9 @@ typedef struct loopback_controls {
 /* Loads the loopback driver, which lies beside the test program, and ends the program where it is not there. */
 const loopback_controls *loopback(void);
 
+/* Where it lies. */
+const char *loopback_path(void);
+
 /* Makes a test of two runs of it, one with each way of the lanes. */
 #define WITH_BOTH_LANES(name)                                                                                          \
   static void name(void) {                                                                                             \
