@@ -28,30 +28,48 @@ static bool overlap(uint64_t address, uint64_t byte_count, uint64_t other, uint6
   return address < other + other_bytes && other < address + byte_count;
 }
 
-/* Whether one entry of the host reads what another wrote before it: then their order matters, byte for byte. */
-static bool is_chained(const lh_transfer *transfers, uint32_t host_count) {
+/*
+ * Whether an entry of the host may read what another writes: then their order matters, byte for byte. It is enough to look at
+ * the stretch that all of them write to, because that is a staging area, in which no view lies.
+ */
+static bool may_be_chained(const lh_transfer *transfers, uint32_t host_count) {
+  uint64_t start = UINT64_MAX;
+  uint64_t end = 0;
+  for (uint32_t index = 0; index < host_count; index += 1) {
+    uint64_t destination = destination_of(&transfers[index]);
+    uint64_t destination_end = destination + bytes_of(&transfers[index]);
+    start = destination < start ? destination : start;
+    end = destination_end > end ? destination_end : end;
+  }
   for (uint32_t index = 0; index < host_count; index += 1) {
     const lh_transfer *reader = &transfers[index];
-    for (uint32_t earlier = 0; kind_of(reader) == LH_TRANSFER_HOST_COPY && earlier < host_count; earlier += 1) {
-      const lh_transfer *writer = &transfers[earlier];
-      if (overlap(source_of(reader), bytes_of(reader), destination_of(writer), bytes_of(writer))) {
-        return true;
-      }
+    if (kind_of(reader) == LH_TRANSFER_HOST_COPY && overlap(source_of(reader), bytes_of(reader), start, end - start)) {
+      return true;
     }
   }
   return false;
 }
 
-/* Whether an entry of the host writes nothing but what one entry that travels reads. */
-static bool feeds(const lh_transfer *host, const lh_transfer *transfers, uint32_t count) {
-  for (uint32_t index = 0; index < count; index += 1) {
-    const lh_transfer *travels = &transfers[index];
-    if (kind_of(travels) == LH_TRANSFER_COPY_IN && destination_of(host) >= source_of(travels) &&
-        destination_of(host) + bytes_of(host) <= source_of(travels) + bytes_of(travels)) {
-      return true;
+/* Whether an entry of the host writes nothing but what this entry reads when it travels. */
+static bool feeds(const lh_transfer *host, const lh_transfer *travels) {
+  return kind_of(travels) == LH_TRANSFER_COPY_IN && destination_of(host) >= source_of(travels) &&
+         destination_of(host) + bytes_of(host) <= source_of(travels) + bytes_of(travels);
+}
+
+/* Whether each entry of the host feeds one that travels. Both come in the order of staging, so the search goes on where it was. */
+static bool all_feed(const lh_transfer *transfers, uint32_t host_count, const lh_transfer *device, uint32_t device_count) {
+  uint32_t fed = 0;
+  for (uint32_t index = 0; index < host_count; index += 1) {
+    uint32_t looked_at = 0;
+    while (looked_at < device_count && !feeds(&transfers[index], &device[fed])) {
+      fed = (fed + 1) % device_count;
+      looked_at += 1;
+    }
+    if (looked_at == device_count) {
+      return false;
     }
   }
-  return false;
+  return true;
 }
 
 /* Carries out the part of a host entry that writes these addresses. */
@@ -200,13 +218,9 @@ static bool goes_in_pieces(lh_context *context, const lh_transfer *transfers, ui
   uint32_t device_count = count - host_count;
   /* What is copied out may lie where the host reads or writes: then the host has to be first. */
   if (host_count == 0 || copy_in_bytes(device, device_count) <= context->setup.coalesce_max_bytes ||
-      count_kind(device, device_count, LH_TRANSFER_COPY_OUT) > 0 || is_chained(transfers, host_count)) {
+      count_kind(device, device_count, LH_TRANSFER_COPY_OUT) > 0 || may_be_chained(transfers, host_count) ||
+      !all_feed(transfers, host_count, device, device_count)) {
     return false;
-  }
-  for (uint32_t index = 0; index < host_count; index += 1) {
-    if (!feeds(&transfers[index], device, device_count)) {
-      return false;
-    }
   }
   for (uint32_t index = 0; index < device_count; index += 1) {
     if (kind_of(&device[index]) == LH_TRANSFER_COPY_IN &&

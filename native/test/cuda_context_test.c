@@ -139,6 +139,24 @@ static void tells_its_traits(void) {
   check_driver_is_empty();
 }
 
+/* A kernel takes 4 KiB of parameters, and more since 12.1. */
+static void tells_what_a_kernel_takes_on_an_older_driver(void) {
+  static const struct {
+    int32_t version;
+    double expected_bytes;
+  } drivers[] = {{11080, 4096}, {12000, 4096}, {12010, 32764}, {13000, 32764}};
+  for (size_t index = 0; index < sizeof drivers / sizeof *drivers; index += 1) {
+    loopback()->set_version(drivers[index].version);
+    lh_context *context = open_cuda(0, "");
+    lh_traits traits = {.struct_bytes = sizeof traits};
+    CHECK_STATUS(lh_traits_get(context, &traits), LH_OK);
+    CHECK_NUMBER(traits.argument_max_bytes, drivers[index].expected_bytes);
+    close_device(context);
+  }
+  check_driver_is_empty();
+  loopback()->reset();
+}
+
 /* Ending ---------------------------------------------------------------------------------------------------------- */
 
 static void closing_gives_everything_back_with(const char *settings) {
@@ -354,6 +372,7 @@ int main(int argument_count, char **arguments) {
       {"cuda context: every function refuses a context that is null", every_function_refuses_no_context},
       {"cuda context: tells what the device is", tells_what_the_device_is},
       {"cuda context: tells its traits", tells_its_traits},
+      {"cuda context: tells what a kernel takes on an older driver", tells_what_a_kernel_takes_on_an_older_driver},
       {"cuda context: knows what codes mean", knows_what_codes_mean},
       {"cuda context: closing gives everything back", closing_gives_everything_back},
       {"cuda context: closing abandons what does not end", closing_abandons_what_does_not_end},

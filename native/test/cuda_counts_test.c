@@ -237,6 +237,30 @@ static void only_what_is_staged_goes_in_pieces(void) {
   check_driver_is_empty();
 }
 
+/* So many entries that looking at each pair of them would take minutes. */
+static void a_table_of_65536_entries_is_looked_at_once(void) {
+  enum { HOST_COUNT = 65280, DEVICE_COUNT = 256, WORD_BYTES = 16, EXTENT_BYTES = HOST_COUNT / DEVICE_COUNT * WORD_BYTES };
+  static lh_transfer transfers[HOST_COUNT + DEVICE_COUNT];
+  static uint8_t views[HOST_COUNT][WORD_BYTES];
+  static uint8_t received[HOST_COUNT][WORD_BYTES];
+  lh_context *context = open_cuda(0, "coalesce_max_bytes=4096 piece_bytes=4096");
+  lh_address slice = take(context, sizeof views);
+  uint8_t *staging = host_bytes(take_host(context, sizeof views));
+  for (uint32_t index = 0; index < HOST_COUNT; index += 1) {
+    memset(views[index], (int)(index % 251), WORD_BYTES);
+    transfers[index] = host_copy(staging + (size_t)index * WORD_BYTES, views[index], WORD_BYTES);
+  }
+  for (uint32_t index = 0; index < DEVICE_COUNT; index += 1) {
+    size_t offset = (size_t)index * EXTENT_BYTES;
+    transfers[HOST_COUNT + index] = copy_in(slice + (double)offset, staging + offset, EXTENT_BYTES);
+  }
+  CHECK_NUMBER(copies_of(context, transfers, HOST_COUNT + DEVICE_COUNT), DEVICE_COUNT);
+  read_device(context, received, slice, sizeof received);
+  CHECK(memcmp(received, views, sizeof views) == 0);
+  close_device(context);
+  check_driver_is_empty();
+}
+
 int main(int argument_count, char **arguments) {
   static const test tests[] = {
       {"cuda counts: a step makes the same calls for 1, 20 and 64 tensors",
@@ -244,6 +268,7 @@ int main(int argument_count, char **arguments) {
       {"cuda counts: with lanes that overlap, one more for each ticket", a_step_with_lanes_takes_an_event_for_each_ticket},
       {"cuda counts: the number of pieces follows from bytes, not from tensors", pieces_follow_from_bytes},
       {"cuda counts: only what is staged goes in pieces", only_what_is_staged_goes_in_pieces},
+      {"cuda counts: a table of 65,536 entries is looked at once", a_table_of_65536_entries_is_looked_at_once},
   };
   return run_tests(argument_count, arguments, tests, TEST_COUNT(tests));
 }

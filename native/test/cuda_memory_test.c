@@ -83,6 +83,24 @@ static void fills_the_device_to_the_last_byte(void) {
   check_driver_is_empty();
 }
 
+/* An address that no number in JavaScript can hold goes back to the driver at once. */
+static void gives_back_an_address_that_is_too_large(void) {
+  lh_context *context = open_cuda(0, "");
+  uint64_t free_bytes = free_bytes_of(context);
+  lh_address address = -7;
+  loopback()->reset();
+  loopback()->set_address_bits(1ull << 60);
+  CHECK_STATUS(lh_malloc(context, 4096, 256, &address), LH_ADDRESS_TOO_LARGE);
+  CHECK_NUMBER(address, -7);
+  CHECK_NUMBER(loopback()->calls("cuMemFree_v2"), 1);
+  CHECK_NUMBER(free_bytes_of(context), (double)free_bytes);
+  loopback()->reset();
+  address = take(context, 4096);
+  CHECK_STATUS(lh_free(context, address), LH_OK);
+  close_device(context);
+  check_driver_is_empty();
+}
+
 /* No address that is not live reaches the driver. */
 static void refuses_addresses_that_are_not_live(void) {
   lh_context *context = open_cuda(0, "");
@@ -213,6 +231,7 @@ int main(int argument_count, char **arguments) {
       {"cuda memory: frees memory that it raised when the context ends", frees_raised_memory_at_the_end},
       {"cuda memory: refuses wrong allocations", refuses_wrong_allocations},
       {"cuda memory: fills the device to the last byte", fills_the_device_to_the_last_byte},
+      {"cuda memory: gives back an address that is too large", gives_back_an_address_that_is_too_large},
       {"cuda memory: refuses addresses that are not live without a call of the driver", refuses_addresses_that_are_not_live},
       {"cuda memory: host memory is pinned and zero", host_memory_is_pinned_and_zero},
       {"cuda memory: registers memory of the caller", registers_memory_of_the_caller},

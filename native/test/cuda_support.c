@@ -56,6 +56,8 @@ const loopback_controls *loopback(void) {
   FIND(is_lost);
   FIND(set_memory);
   FIND(set_delay);
+  FIND(set_version);
+  FIND(set_address_bits);
   return &controls;
 }
 

@@ -21,6 +21,8 @@ typedef struct loopback_controls {
   __typeof__(loopback_is_lost) *is_lost;
   __typeof__(loopback_set_memory) *set_memory;
   __typeof__(loopback_set_delay) *set_delay;
+  __typeof__(loopback_set_version) *set_version;
+  __typeof__(loopback_set_address_bits) *set_address_bits;
 } loopback_controls;
 
 /* Loads the loopback driver, which lies beside the test program, and ends the program where it is not there. */

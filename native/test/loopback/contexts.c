@@ -29,7 +29,7 @@ EXPORT cu_result cuInit(unsigned int flags) {
 EXPORT cu_result cuDriverGetVersion(int *version_out) {
   call begun = call_begin(ENTRY_driver_get_version, SCOPE_ANYWHERE);
   if (begun.result == CU_SUCCESS) {
-    *version_out = DRIVER_VERSION;
+    *version_out = state.driver_version == 0 ? DRIVER_VERSION : state.driver_version;
   }
   return call_end(&begun, begun.result);
 }

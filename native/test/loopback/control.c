@@ -148,6 +148,8 @@ void loopback_reset(void) {
   violation_text[0] = '\0';
   state.calls_after_loss = 0;
   state.delay_nanos = 0;
+  state.driver_version = 0;
+  state.address_bits = 0;
   state.memory_bytes = DEFAULT_MEMORY_BYTES;
   pthread_mutex_unlock(&state.mutex);
 }
@@ -195,6 +197,18 @@ uint64_t loopback_calls_after_loss(void) {
 void loopback_set_memory(uint64_t byte_count) {
   pthread_mutex_lock(&state.mutex);
   state.memory_bytes = byte_count;
+  pthread_mutex_unlock(&state.mutex);
+}
+
+void loopback_set_version(int32_t version) {
+  pthread_mutex_lock(&state.mutex);
+  state.driver_version = version;
+  pthread_mutex_unlock(&state.mutex);
+}
+
+void loopback_set_address_bits(uint64_t bits) {
+  pthread_mutex_lock(&state.mutex);
+  state.address_bits = bits;
   pthread_mutex_unlock(&state.mutex);
 }
 

@@ -104,4 +104,10 @@ LOOPBACK_EXPORT void loopback_set_memory(uint64_t byte_count);
 /* How long everything on a stream takes from now on, at least. */
 LOOPBACK_EXPORT void loopback_set_delay(uint64_t nanos);
 
+/* What the driver's version is from now on, as cuDriverGetVersion tells it. A reset makes it 12.4 again. */
+LOOPBACK_EXPORT void loopback_set_version(int32_t version);
+
+/* Bits that stand in each device address that cuMemAlloc hands out from now on, until a reset. Nothing but cuMemFree takes it. */
+LOOPBACK_EXPORT void loopback_set_address_bits(uint64_t bits);
+
 #endif

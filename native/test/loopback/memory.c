@@ -32,7 +32,7 @@ EXPORT cu_result cuMemAlloc_v2(cu_device_address *address_out, size_t byte_count
       arena_poison_taken(taken);
       /* Any kernel may touch any of it, at any time. */
       allow_bytes(taken.address, taken.byte_count);
-      *address_out = taken.address + LOOPBACK_BIAS;
+      *address_out = (taken.address + LOOPBACK_BIAS) | state.address_bits;
     }
   }
   return call_end(&begun, begun.result);
@@ -40,6 +40,7 @@ EXPORT cu_result cuMemAlloc_v2(cu_device_address *address_out, size_t byte_count
 
 EXPORT cu_result cuMemFree_v2(cu_device_address address) {
   call begun = call_begin(ENTRY_mem_free, SCOPE_CONTEXT);
+  address &= ~state.address_bits;
   if (begun.result == CU_SUCCESS) {
     arena *memory = &begun.context->memory;
     const range *live = ranges_find(&memory->allocations, address - LOOPBACK_BIAS);

@@ -86,6 +86,8 @@ typedef struct loopback_state {
   bool is_initialised;
   uint64_t memory_bytes;
   uint64_t delay_nanos;
+  int32_t driver_version; /* 0: the default */
+  uint64_t address_bits;
   uint64_t calls_after_loss;
   struct cu_context_object contexts[LOOPBACK_DEVICE_COUNT];
   struct cu_stream_object streams[STREAM_MAX_COUNT];
