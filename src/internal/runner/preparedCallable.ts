@@ -114,11 +114,13 @@ export const prepareCallable = (callable: AnyCallable, backend: string): Prepare
     }
     parameters.push(parameter)
   }
-  const kernel = kernelFor(callable, backend)
-  if (kernel?.deviceTable !== undefined) {
-    parameters.push(deviceTableParameter(parameters.length))
+  const deviceTable = kernelFor(callable, backend)?.deviceTable
+  // A signature of as many arguments as there can be has no room for a table.
+  if (deviceTable === undefined || parameters.length === maxParameterCount) {
+    return new PreparedCallable(callable, parameters, undefined)
   }
-  return new PreparedCallable(callable, parameters, kernel?.deviceTable)
+  parameters.push(deviceTableParameter(parameters.length))
+  return new PreparedCallable(callable, parameters, deviceTable)
 }
 
 /** The kernel that a callable names for a backend. */
