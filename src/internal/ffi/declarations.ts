@@ -98,7 +98,7 @@ const declareTypes = (): void => {
     argument: "double",
     byte_count: "double",
     constant: koffi.array("uint8_t", 8),
-    reserved: "double"
+    offset_bytes: "double"
   })
   koffi.struct("lh_launch_step", {
     kernel: "double",
