@@ -170,7 +170,8 @@ const spawnSweeps = (task: Task): Effect.Effect<Ending> =>
   Effect.async<Ending>((resume) => {
     const child = spawn(process.execPath, ["--import", "tsx/esm", script, JSON.stringify(task)], {
       cwd: root,
-      env: { ...process.env, TSX_TSCONFIG_PATH: join(task.folder, "tsconfig.json") },
+      // A copy is compiled once: what tsx would remember of it nobody asks for again.
+      env: { ...process.env, TSX_DISABLE_CACHE: "1", TSX_TSCONFIG_PATH: join(task.folder, "tsconfig.json") },
       stdio: ["ignore", "pipe", "pipe"]
     })
     let output = ""
