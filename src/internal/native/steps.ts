@@ -12,7 +12,7 @@ import type { Calls } from "./calls.ts"
 import { Modules } from "./kernels.ts"
 import type { Launches } from "./launches.ts"
 import type { Extent, ModuleKernel, StepParameter, StepsOf, Value } from "./step.ts"
-import { isValueTable, valueBytes } from "./valueTable.ts"
+import { isConstant, isValueTable, valueBytes } from "./valueTable.ts"
 
 /** Source: the layouts of `lh_launch_step`, `lh_parameter`, `lh_launch_plan` and `lh_geometry`. */
 const stepCells = 16
@@ -156,10 +156,7 @@ const writeParameters = (
     const cell = index * parameterCells
     const wrong = (isValueTable(parameter) ? parameter.table : [parameter]).find((value) => !isThere(value, named))
     if (wrong !== undefined) {
-      return refused(
-        HostApi.Status.InvalidArgument,
-        `launches names the parameter ${JSON.stringify(wrong)}, which the signature does not have`
-      )
+      return refused(HostApi.Status.InvalidArgument, `launches names ${describeWrong(wrong)}`)
     }
     if (isValueTable(parameter)) {
       cells[cell] = named.deviceTable?.index ?? 0
@@ -187,10 +184,15 @@ const writeParameters = (
 const placeOf = (value: string | number, { names }: Named): number =>
   typeof value === "number" ? value : names.indexOf(value)
 
+const describeWrong = (value: Value): string =>
+  typeof value === "object"
+    ? `a value of the type ${value.dtype}, which is neither an argument nor a constant`
+    : `the parameter ${JSON.stringify(value)}, which the signature does not have`
+
 /** Constants are their own; all else is an argument of the signature. */
 const isThere = (value: Value, named: Named): boolean => {
   if (typeof value === "object") {
-    return true
+    return isConstant(value)
   }
   const place = placeOf(value, named)
   return Number.isInteger(place) && place >= 0 && place < named.count

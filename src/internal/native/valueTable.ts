@@ -3,14 +3,18 @@
  */
 import type { DeviceTable } from "../../HostApi.ts"
 import { ArgumentTable } from "../core/argumentTable.ts"
+import { isDTypeName } from "../core/dtypes.ts"
 import { writeScalar } from "../core/scalars.ts"
-import type { Step, StepParameter, ValueTable } from "./step.ts"
+import type { Constant, Step, StepParameter, Value, ValueTable } from "./step.ts"
 
 /** What each value takes: an address has as many, and no scalar has more. */
 export const valueBytes = 8
 
 export const isValueTable = (parameter: StepParameter): parameter is ValueTable =>
   typeof parameter === "object" && "table" in parameter
+
+/** Whether a value is one of its own, of a type that there is. Code without types may bring anything. */
+export const isConstant = (value: Value): value is Constant => typeof value === "object" && isDTypeName(value.dtype)
 
 /** Lays out the values of all steps, to be written once it is known where the arguments of a run lie. */
 export const layOutValues = (steps: ReadonlyArray<Step>, names: ReadonlyArray<string>): DeviceTable => {
@@ -19,9 +23,9 @@ export const layOutValues = (steps: ReadonlyArray<Step>, names: ReadonlyArray<st
   const addressed: Array<{ readonly offset: number; readonly index: number }> = []
   for (const [place, value] of values.entries()) {
     const offset = place * valueBytes
-    if (typeof value === "object") {
+    if (isConstant(value)) {
       writeScalar(new DataView(constants.buffer), offset, value.dtype, value.value)
-    } else {
+    } else if (typeof value !== "object") {
       addressed.push({ offset, index: indexOf(value, names) })
     }
   }
