@@ -198,8 +198,8 @@ export interface Kernel {
   readonly symbol: string
   /**
    * The device table for a call of these dimensions and shapes, with the names of the arguments in the order of the signature; one
-   * of no bytes where none is needed. `undefined` for kernels that never have one. Asked when a run is laid out; where it
-   * throws, the run goes on without a table, and the launch will fail.
+   * of no bytes where none is needed. `undefined` for kernels that never have one. Asked when a run is laid out. Where it throws,
+   * the run goes on without a table, and the launch should fail; the next run asks again.
    */
   readonly deviceTable?:
     | ((

@@ -224,20 +224,7 @@ export const kernels = (options: {
   readonly launches: Kernel["launches"]
 }): Kernel => {
   const module = typeof options.module === "string" ? options.module : fileURLToPath(options.module)
-  // A runner asks twice, when it lays a run out and when it launches it, with the same dimensions.
-  const known = new WeakMap<object, ReadonlyArray<Step>>()
-  const launches: Kernel["launches"] = (dims, shapes) => {
-    const steps = known.get(dims) ?? options.launches(dims, shapes)
-    known.set(dims, steps)
-    return steps
-  }
-  return {
-    backend: "cuda",
-    symbol: basename(module),
-    module,
-    launches,
-    deviceTable: (dims, shapes, names) => layOutValues(launches(dims, shapes), names)
-  }
+  return { backend: "cuda", symbol: basename(module), module, ...askedOnce(options.launches) }
 }
 
 /**
@@ -301,3 +288,33 @@ const settingsOf = (options: Options): Effect.Effect<string, InvalidConfiguratio
     }
     return settingsText(settings)
   })
+
+/** What came of asking for the steps of a call: what was thrown is thrown again. */
+type Answer = { readonly steps: ReadonlyArray<Step> } | { readonly thrown: unknown }
+
+/**
+ * A runner asks twice, when it lays a run out and when it launches it, with the same dimensions. What goes wrong the first time
+ * goes wrong the second time too: a run that was laid out without its table must not be launched as if it had none.
+ */
+const askedOnce = (ask: Kernel["launches"]): Pick<Kernel, "launches" | "deviceTable"> => {
+  const known = new WeakMap<object, Answer>()
+  const launches: Kernel["launches"] = (dims, shapes) => {
+    const answer = known.get(dims) ?? { steps: ask(dims, shapes) }
+    known.set(dims, answer)
+    if ("thrown" in answer) {
+      throw answer.thrown
+    }
+    return answer.steps
+  }
+  return {
+    launches,
+    deviceTable: (dims, shapes, names) => {
+      try {
+        return layOutValues(launches(dims, shapes), names)
+      } catch (thrown) {
+        known.set(dims, { thrown })
+        throw thrown
+      }
+    }
+  }
+}

@@ -1,6 +1,6 @@
 /** What goes wrong around a device table is wrong for one run: it says what, and the next one of the same shape is sound. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Cause, Effect, Exit, Option } from "effect"
 import { Arg, Callable, Cuda, DeviceRunner } from "leasehold"
 import * as CudaDevice from "../utils/cudaDevice.ts"
 import * as Loopback from "../utils/loopback.ts"
@@ -35,10 +35,54 @@ const assertRuns = (runner: DeviceRunner.Service, callable: typeof sound) =>
     assert.strictEqual((yield* runner.stats).runs.active, 0)
   })
 
+const diesWith = <A, E>(effect: Effect.Effect<A, E>, thrown: unknown) =>
+  Effect.map(Effect.exit(effect), (exit) => {
+    assert.isTrue(Exit.isFailure(exit), "it fails")
+    assert.deepStrictEqual(Exit.isFailure(exit) ? Cause.dieOption(exit.cause) : Option.none(), Option.some(thrown))
+  })
+
 const onDevice = <A, E>(program: (runner: DeviceRunner.Service) => Effect.Effect<A, E>) =>
   Effect.scoped(
     Effect.flatMap(DeviceRunner.make({ temporaryBuffer: { maxBytes: "64 KiB" } }), program)
   ).pipe(Effect.provide(CudaDevice.layer()))
+
+/** A callable whose launches throw as often as there are errors, and then go on. */
+const throwing = (...errors: ReadonlyArray<Error>) => {
+  const left = [...errors]
+  return callableOf(() => {
+    const error = left.shift()
+    if (error !== undefined) {
+      throw error
+    }
+    return [stepOf(Cuda.table(values))]
+  })
+}
+
+describe("launches of a device table that throws", () => {
+  it.effect("ends one run with what it threw, and is asked again for the next", () =>
+    onDevice((runner) =>
+      Effect.gen(function*() {
+        const [first, second] = [new Error("not yet"), new Error("still not")]
+        const callable = throwing(first, second)
+        yield* diesWith(runner.run(callable, args()), first)
+        yield* diesWith(runner.run(callable, args()), second)
+        yield* assertRuns(runner, callable)
+        yield* assertRuns(runner, callable)
+      })
+    ))
+
+  it.effect("has no plan, and has one when it has ceased to", () =>
+    onDevice((runner) =>
+      Effect.gen(function*() {
+        const thrown = new Error("not yet")
+        const callable = throwing(thrown)
+        yield* diesWith(runner.plan(callable, args()), thrown)
+        const plan = yield* runner.plan(callable, args())
+        assert.deepStrictEqual(plan.leases.map(({ tensor }) => tensor), ["x", "y", "device table"])
+        yield* assertRuns(runner, callable)
+      })
+    ))
+})
 
 describe("a value that is none", () => {
   const wrong: Readonly<Record<string, unknown>> = {
@@ -58,6 +102,20 @@ describe("a value that is none", () => {
         })
       ))
   }
+
+  it.effect("is the same mistake in a table as beside it: a number that its type cannot have", () =>
+    onDevice((runner) =>
+      Effect.gen(function*() {
+        const half = Cuda.constant("int64", 0.5 as never)
+        const beside: Cuda.Step = { ...stepOf(Cuda.table(values)), parameters: [half] }
+        for (const step of [beside, stepOf(Cuda.table(["x", "x", half]))]) {
+          const exit = yield* Effect.exit(runner.run(callableOf(() => [step]), args()))
+          const thrown = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+          assert.instanceOf(thrown, RangeError)
+        }
+        yield* assertRuns(runner, sound)
+      })
+    ))
 })
 
 describe("the driver", () => {

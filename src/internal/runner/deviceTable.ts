@@ -11,6 +11,8 @@ export interface DeviceTableLayout {
   readonly index: number
   /** 0 where no table is needed. */
   readonly byteCount: number
+  /** What the kernel threw when it was asked, if it did: then nobody knows what it needs. */
+  readonly thrown: { readonly cause: unknown } | undefined
   /** The table of one frame, if one is needed: nobody else writes it while a run of that frame is bound. */
   readonly make: () => HostTable | undefined
 }
@@ -32,31 +34,41 @@ export const layOutDeviceTable = (
     return undefined
   }
   const index = parameters.length - 1
-  const { byteCount, write } = askForTable(deviceTable, parameters, resolution)
+  const { table, thrown } = askForTable(deviceTable, parameters, resolution)
+  const { byteCount } = table
   const make = (): HostTable | undefined => {
     if (byteCount === 0) {
       return undefined
     }
     const bytes = new Uint8Array(byteCount)
-    return { index, hostAddress: hostAddress(bytes), write: (args) => write(bytes, args) }
+    return { index, hostAddress: hostAddress(bytes), write: (args) => table.write(bytes, args) }
   }
-  return { index, byteCount, make }
+  return { index, byteCount, thrown, make }
+}
+
+interface Answer {
+  readonly table: DeviceTable
+  readonly thrown: DeviceTableLayout["thrown"]
 }
 
 const noTable: DeviceTable = { byteCount: 0, write: () => {} }
 
-/** Asks code of the user's. What is wrong with it shows when the run is launched, as it does where there is no table. */
+/**
+ * Asks code of the user's. What it throws is not thrown on: runs that wait are laid out in the midst of what others do. It shows
+ * when the run is launched, as it does where there is no table.
+ */
 const askForTable = (
   deviceTable: NonNullable<PreparedCallable["deviceTable"]>,
   parameters: PreparedCallable["parameters"],
   { dims, shapes }: Resolution
-): DeviceTable => {
+): Answer => {
   const own = parameters.slice(0, -1)
   const names = own.map(({ name }) => name)
   try {
-    return deviceTable(dims, Object.fromEntries(own.map(({ index, name }) => [name, shapes[index]!])), names)
-  } catch {
-    return noTable
+    const shapesByName = Object.fromEntries(own.map(({ index, name }) => [name, shapes[index]!]))
+    return { table: deviceTable(dims, shapesByName, names), thrown: undefined }
+  } catch (cause) {
+    return { table: noTable, thrown: { cause } }
   }
 }
 

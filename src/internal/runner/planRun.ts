@@ -39,6 +39,9 @@ export const planRun = (
       if (!(layout instanceof RunLayout)) {
         return Effect.fail(layout)
       }
+      if (layout.deviceTable?.thrown !== undefined) {
+        return Effect.die(layout.deviceTable.thrown.cause)
+      }
       const alias = checkViewAliases(frame.bindings)
       return alias === undefined ? Effect.succeed(describeRun(layout, alone(layout))) : Effect.fail(alias)
     })

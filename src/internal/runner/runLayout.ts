@@ -90,9 +90,12 @@ export class RunLayout {
     return this.isFor(given)
   }
 
-  /** Whether this was made for dimensions that were given like this. */
+  /**
+   * Whether this was made for dimensions that were given like this. One whose kernel threw is for nobody: the kernel is asked
+   * again.
+   */
   isFor(given: GivenDims | undefined): boolean {
-    return given === this.#given || isSameRecord(given, this.#given)
+    return this.deviceTable?.thrown === undefined && (given === this.#given || isSameRecord(given, this.#given))
   }
 
   /** Leases of this shape, at no address yet. */
