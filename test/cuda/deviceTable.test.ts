@@ -72,6 +72,30 @@ const of = (launches: Cuda.Kernel["launches"]) =>
     kernels: [Cuda.kernels({ module, launches })]
   })
 
+/** y = factor * the sum of so many tensors of two elements. */
+const sumStep = (tensors: ReadonlyArray<string>, factor: number, y: string): Cuda.Step => ({
+  symbol: "gpu_sum_of_table",
+  grid: 1,
+  block: 32,
+  parameters: [
+    Cuda.table([...tensors, Cuda.constant("float32", factor)]),
+    Cuda.constant("uint32", tensors.length),
+    y,
+    Cuda.constant("uint64", 2n)
+  ]
+})
+
+/** Source: `LH_TRANSFER_*` of the native ABI. */
+const hostCopy = 4
+
+/** A host view that is copied into staging: where it lies. Source: `lh_transfer` of the native ABI. */
+const stagedFrom = (calls: ReadonlyArray<Probe.Call>, byteCount: number): ReadonlyArray<number> =>
+  calls.filter(({ purpose }) => purpose === "stage").flatMap(({ cells }) =>
+    Array.from({ length: cells.length / 4 }, (_, index) => cells.subarray(index * 4, index * 4 + 4))
+      .filter(([kind, , , bytes]) => kind === hostCopy && bytes === byteCount)
+      .map(([, , source]) => source!)
+  )
+
 describe("a device table", () => {
   it.effect("brings 600 tensors and a scalar to a kernel of four parameters, for any shape and again", () =>
     onDevice(Effect.gen(function*() {
@@ -111,6 +135,28 @@ describe("a device table", () => {
       yield* assertSum(other, 4, 5)
     })))
 
+  for (const slots of [1, 2]) {
+    it.effect(`is where the chunk is after it has grown and was given back, with ${slots} slots`, () =>
+      onDevice(Effect.gen(function*() {
+        const own = yield* runner({
+          slots,
+          temporaryBuffer: { maxBytes: "4 MiB", alignmentBytes: 256, growth: "highWater" },
+          admission: { wait: { maxQueueCount: 8 } }
+        })
+        const assertSums = (length: number) =>
+          Effect.all([1, 2, 3].map((factor) => assertSum(own, length, factor)), { concurrency: "unbounded" })
+        yield* assertSums(4)
+        const { growths } = (yield* own.stats).temporaryBuffer
+        yield* assertSums(100)
+        yield* assertSums(400)
+        yield* assertSums(4)
+        assert.isAtLeast((yield* own.stats).temporaryBuffer.growths, growths + 2)
+        yield* own.trim(0)
+        yield* assertSums(4)
+        yield* assertSums(400)
+      })))
+  }
+
   it.effect("holds residents, by place as well as by name, and constants", () =>
     onDevice(Effect.gen(function*() {
       const own = yield* runner()
@@ -139,6 +185,48 @@ describe("a device table", () => {
       const another = yield* own.allocate("float32", [4])
       yield* own.run(weighted, { weights: another, x: Float32Array.of(10, 10, 10, 10), y })
       assert.deepStrictEqual(y, Float32Array.of(5, 5, 5, 5))
+    })))
+
+  it.effect("is one for the tables of all steps, each of which begins behind the one before it", () =>
+    onDevice(Effect.gen(function*() {
+      const own = yield* runner()
+      const tensor = Arg.input("float32", [2])
+      const callable = Callable.native({
+        signature: { a: tensor, b: tensor, y: Arg.output("float32", [2]), z: Arg.output("float32", [2]) },
+        kernels: [Cuda.kernels({
+          module,
+          launches: () => [sumStep(["a", "a", "b"], 2, "y"), sumStep(["y", "b"], 3, "z"), sumStep(["z"], 0.5, "y")]
+        })]
+      })
+      const [y, z] = [new Float32Array(2), new Float32Array(2)]
+      const args = { a: Float32Array.of(1, 2), b: Float32Array.of(10, 20), y, z }
+      const { leases } = yield* own.plan(callable, args)
+      assert.deepStrictEqual(
+        leases.filter((lease) => lease.tensor === "device table").map((lease) => lease.byteCount),
+        [
+          (4 + 3 + 2) * 8
+        ]
+      )
+      yield* own.run(callable, args)
+      assert.deepStrictEqual([z, y], [Float32Array.of(102, 204), Float32Array.of(51, 102)])
+    })))
+
+  it.effect("is of one run alone: those that are bound at once are staged from bytes of their own", () =>
+    onDevice(Effect.gen(function*() {
+      const probe = yield* Probe.Probe
+      const two = yield* runner({ slots: 2 })
+      const [first, second] = [argumentsOf(4, 2), argumentsOf(4, 5)]
+      const calls = yield* probe.during(Effect.scoped(Effect.gen(function*() {
+        const runs = [yield* two.bind(sum, first as never), yield* two.bind(sum, second as never)]
+        for (const run of runs) {
+          yield* run.launch
+          yield* run.validate
+        }
+      })))
+      assert.deepStrictEqual([first.y[3], second.y[3]], [total * 2, total * 5])
+      const sources = stagedFrom(calls, (tensorCount + 1) * 8)
+      assert.strictEqual(sources.length, 2)
+      assert.notStrictEqual(sources[0], sources[1])
     })))
 
   it.effect("is planned: it is in the plan, in the budget, and in the one copy in", () =>

@@ -1,8 +1,9 @@
 /** How often a run calls the CUDA driver: as often for many small tensors as for few. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { Arg, Cuda, DeviceRunner, type RunnerOptions } from "leasehold"
+import { Arg, Callable, Cuda, DeviceRunner, type RunnerOptions } from "leasehold"
 import { readFileSync } from "node:fs"
+import * as CudaDevice from "../utils/cudaDevice.ts"
 import { native } from "../utils/kernels.ts"
 import * as Loopback from "../utils/loopback.ts"
 
@@ -22,11 +23,41 @@ const callsOfRun = (count: number, byteCount: number) =>
       index < count / 2 ? Arg.input("uint8", [byteCount]) : Arg.output("uint8", [byteCount])
     ]))
     const args = Object.fromEntries(names.map((name) => [name, new Uint8Array(byteCount)]))
-    const callable = native("test_nothing", signature)
-    yield* runner.run(callable, args)
+    return yield* callsOfSecond(runner.run(native("test_nothing", signature), args))
+  })
+
+const callsOfSecond = <A, E>(run: Effect.Effect<A, E>) =>
+  Effect.gen(function*() {
+    yield* run
     const before = countsOf([...work, ...others])
-    yield* runner.run(callable, args)
+    yield* run
     return countsOf([...work, ...others]).map((calls, index) => calls - before[index]!)
+  })
+
+/** The driver calls of a run whose kernel reads the addresses of so many inputs, and a factor, from a device table. */
+const callsOfTable = (count: number) =>
+  Effect.gen(function*() {
+    const runner = yield* DeviceRunner.DeviceRunner
+    const names = Array.from({ length: count }, (_, index) => `x${index}`)
+    const inputs = Object.fromEntries(names.map((name): [string, Arg.Arg] => [name, Arg.input("float32", [4])]))
+    const parameters = [
+      Cuda.table([...names, Cuda.constant("float32", 2)]),
+      Cuda.constant("uint32", count),
+      "y",
+      Cuda.constant("uint64", 4n)
+    ]
+    const callable = Callable.native({
+      signature: { ...inputs, y: Arg.output("float32", [4]) },
+      kernels: [Cuda.kernels({
+        module: CudaDevice.gpuModule,
+        launches: () => [{ symbol: "gpu_sum_of_table", grid: 1, block: 32, parameters }]
+      })]
+    })
+    const views = Object.fromEntries(names.map((name) => [name, Float32Array.of(1, 2, 3, 4)]))
+    const y = new Float32Array(4)
+    const calls = yield* callsOfSecond(runner.run(callable, { ...views, y } as never))
+    assert.deepStrictEqual(y, Float32Array.of(1, 2, 3, 4).map((value) => value * 2 * count))
+    return calls
   })
 
 const runnerOf = (options: RunnerOptions.RunnerOptions, cuda: Cuda.Options = {}) =>
@@ -43,6 +74,15 @@ describe("the driver calls of a run", () => {
       it.scoped(`are ${3 + fills} for ${count} tensors with clear "${clear}"`, () =>
         Effect.gen(function*() {
           assert.deepStrictEqual(yield* callsOfRun(count, 4096), [1, 1, fills, 1, ...others.map(() => 0)])
+        }).pipe(Effect.provide(runnerOf({ clear }))))
+    }
+  }
+
+  for (const [clear, fills] of [["none", 0], ["all", 1]] as const) {
+    for (const count of [20, 600]) {
+      it.scoped(`are ${3 + fills} with a device table for ${count} tensors and clear "${clear}"`, () =>
+        Effect.gen(function*() {
+          assert.deepStrictEqual(yield* callsOfTable(count), [1, 1, fills, 1, ...others.map(() => 0)])
         }).pipe(Effect.provide(runnerOf({ clear }))))
     }
   }

@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, FastCheck as fc } from "effect"
 import { Arg, DeviceRunner, type TemporaryBuffer } from "leasehold"
 import { onEveryDevice, runnerOf } from "../utils/forms.ts"
-import { addSignature, native } from "../utils/kernels.ts"
+import { addByTable, addSignature, native } from "../utils/kernels.ts"
 
 const buffers: ReadonlyArray<TemporaryBuffer.Options> = [
   { maxBytes: 0 },
@@ -58,11 +58,13 @@ const observe = (program: ReadonlyArray<Step>) =>
       yield* runner.run(copy(execution), { x, y })
       const total = new Float32Array(values.length)
       yield* runner.run(add(execution), { a: x, b: Float32Array.from(values, (_, index) => index), c: total })
+      const totalByTable = new Float32Array(values.length)
+      yield* runner.run(addByTable(execution), { a: x, b: y, c: totalByTable })
       const sums = new Float32Array(4)
       yield* runner.run(accumulate(execution), { acc, x: Float32Array.of(factor, 1, 2, 3), y: sums })
       const bytes = new Uint8Array(values.length + 3).fill(9)
       yield* runner.run(writeFirst(execution), { y: bytes, count: 2, value: values.length % 256 })
-      seen.push([...bits(x)], [...bits(y)], [...bits(total)], [...bits(sums)], [...bytes])
+      seen.push([...bits(x)], [...bits(y)], [...bits(total)], [...bits(sums)], [...bytes], [...bits(totalByTable)])
     }
     return seen
   })
@@ -92,5 +94,6 @@ onEveryDevice("promise 8: results are those of malloc and free per tensor", (for
       assert.deepStrictEqual(seen[2], [...bits(Float32Array.of(3, -3))])
       assert.deepStrictEqual(seen[3], [...bits(Float32Array.of(2, 1, 2, 3))])
       assert.deepStrictEqual(seen[4], [2, 2, 0, 0, 0])
+      assert.deepStrictEqual(seen[5], [...bits(Float32Array.of(6, -8))])
     }).pipe(Effect.provide(runnerOf(form))))
 })

@@ -1,7 +1,7 @@
 /** The kernels of native/test/test_kernels.c, and its gate. */
 import { Effect } from "effect"
 import koffi from "koffi"
-import { Arg, Callable, Simulator } from "leasehold"
+import { Arg, Callable, Cuda, Simulator } from "leasehold"
 import { join } from "node:path"
 import * as CudaDevice from "./cudaDevice.ts"
 import * as Gpu from "./gpu.ts"
@@ -27,6 +27,30 @@ export const addSignature = {
 
 /** c = a + b */
 export const add = native("test_add", addSignature)
+
+/** The same; on the CUDA backend the addresses of its inputs lie in device memory. */
+export const addByTable = (execution: Callable.Execution): Callable.Callable<typeof addSignature> =>
+  Callable.native({
+    signature: addSignature,
+    execution,
+    kernels: [
+      kernel("test_add"),
+      Cuda.kernels({
+        module: CudaDevice.gpuModule,
+        launches: ({ n }) => [{
+          symbol: "gpu_sum_of_table",
+          grid: 1,
+          block: 32,
+          parameters: [
+            Cuda.table(["a", "b", Cuda.constant("float32", 1)]),
+            Cuda.constant("uint32", 2),
+            "c",
+            Cuda.constant("uint64", BigInt(n!))
+          ]
+        }]
+      })
+    ]
+  })
 
 /** The same, on the event loop's thread. */
 export const addInline = native("test_add", addSignature, { execution: "inline" })
