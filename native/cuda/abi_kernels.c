@@ -213,13 +213,15 @@ static outcome launch(lh_context *context, uint32_t lane, const lh_geometry *geo
     return result;
   }
   result = put_on_stream(context, slot, &plan, arguments);
-  if (result.status != LH_OK) {
-    ticket_discard(context, slot);
-    return result;
+  if (result.status == LH_OK) {
+    context->counters.launch_count += 1;
+  } else {
+    result = ticket_refuse(context, slot, result);
   }
-  context->counters.launch_count += 1;
-  *ticket_out = (double)slot->ticket;
-  return success();
+  if (result.status == LH_OK) {
+    *ticket_out = (double)slot->ticket;
+  }
+  return result;
 }
 
 lh_status lh_launch(lh_context *context, uint32_t lane, lh_kernel kernel, const lh_geometry *geometry,

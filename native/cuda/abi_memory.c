@@ -73,7 +73,7 @@ static outcome release_start(lh_context *context, cu_device_address start) {
 static outcome keep(lh_context *context, cu_device_address start, range kept) {
   bool is_raised = kept.address != start;
   bool has_room = ranges_reserve(&context->allocations) && (!is_raised || reserve_raised(context));
-  if (!has_room || kept.address + kept.reserved_bytes > SAFE_INTEGER_MAX) {
+  if (!has_room || kept.address > SAFE_INTEGER_MAX - kept.reserved_bytes) {
     outcome released = release_start(context, start);
     return released.status != LH_OK ? released
            : has_room               ? failure(LH_ADDRESS_TOO_LARGE, "The device's address is above 2^53.")
@@ -110,7 +110,7 @@ static outcome take_device_range(lh_context *context, uint64_t byte_count, uint6
   }
   uint64_t address = 0;
   if (!round_up(start, alignment_bytes, &address)) {
-    address = UINT64_MAX / 2;
+    address = UINT64_MAX; /* beyond all that there is */
   }
   result = keep(context, start, (range){.address = address, .byte_count = byte_count, .reserved_bytes = byte_count});
   if (result.status == LH_OK) {

@@ -49,13 +49,15 @@ static outcome submit(lh_context *context, uint32_t lane, const lh_transfer *tra
     return result;
   }
   result = put_on_stream(context, slot, transfers, count);
-  if (result.status != LH_OK) {
-    ticket_discard(context, slot);
-    return result;
+  if (result.status == LH_OK) {
+    copies_count(context, transfers, count);
+  } else {
+    result = ticket_refuse(context, slot, result);
   }
-  copies_count(context, transfers, count);
-  *ticket_out = (double)slot->ticket;
-  return success();
+  if (result.status == LH_OK) {
+    *ticket_out = (double)slot->ticket;
+  }
+  return result;
 }
 
 lh_status lh_submit(lh_context *context, uint32_t lane, const lh_transfer *transfers, uint32_t count,

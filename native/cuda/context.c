@@ -306,21 +306,3 @@ outcome driver_outcome(lh_context *context, cu_result code, call_purpose purpose
   }
   return ended;
 }
-
-outcome driver_settle(lh_context *context, cu_stream stream, outcome refused) {
-  if (refused.status == LH_DEVICE_LOST) {
-    return refused;
-  }
-  patience left = patience_of(WAIT_MAX_NANOS);
-  if (stream_comes_to_rest(context, stream, &left)) {
-    return refused;
-  }
-  outcome lost;
-  char name[CODE_NAME_BYTES];
-  if (!gpu_is_lost(context->gpu, &lost, name)) {
-    lost = failure(LH_DEVICE_LOST, "Work that was begun did not end after the rest of it was refused.");
-    lost.device_code = CU_ERROR_NOT_READY;
-    gpu_lose(context->gpu, lost, "");
-  }
-  return lost;
-}

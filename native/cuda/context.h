@@ -88,11 +88,4 @@ void driver_end(lh_context *context);
 /* How a call of the driver ended. One that lost the device is written down for everybody. */
 outcome driver_outcome(lh_context *context, cu_result code, call_purpose purpose);
 
-/*
- * Waits until a stream has come to rest after a table or a launch was refused half way: the caller takes its memory back when
- * the call ends. A stream that does not in time can never be trusted again, so the device counts as lost. Called between begin
- * and end, without the mutex.
- */
-outcome driver_settle(lh_context *context, cu_stream stream, outcome refused);
-
 #endif

@@ -137,10 +137,9 @@ outcome copies_check(const lh_context *context, const lh_transfer *transfers, ui
 
 static outcome put_copy_in(lh_context *context, ticket_slot *slot, const lh_transfer *transfer, span part) {
   const void *source = (const void *)(uintptr_t)(source_of(transfer) + part.start);
-  return driver_outcome(context,
-                        context->driver->memcpy_in_async(destination_of(transfer) + part.start, source,
-                                                         part.end - part.start, slot->stream),
-                        CALL_TRANSFER);
+  return ticket_put(context, slot,
+                    context->driver->memcpy_in_async(destination_of(transfer) + part.start, source,
+                                                     part.end - part.start, slot->stream));
 }
 
 /* Plain memory may change or go as soon as the call has ended, and the device does not reach it. */
@@ -151,10 +150,9 @@ static outcome put_plain_copy_in(lh_context *context, ticket_slot *slot, const l
     return added;
   }
   memcpy(pinned, (const void *)(uintptr_t)source_of(transfer), bytes_of(transfer));
-  return driver_outcome(
-      context,
-      context->driver->memcpy_in_async(destination_of(transfer), pinned, bytes_of(transfer), slot->stream),
-      CALL_TRANSFER);
+  return ticket_put(
+      context, slot,
+      context->driver->memcpy_in_async(destination_of(transfer), pinned, bytes_of(transfer), slot->stream));
 }
 
 static outcome put_copy_out(lh_context *context, ticket_slot *slot, const lh_transfer *transfer) {
@@ -165,17 +163,15 @@ static outcome put_copy_out(lh_context *context, ticket_slot *slot, const lh_tra
       return added;
     }
   }
-  return driver_outcome(
-      context,
-      context->driver->memcpy_out_async(target, source_of(transfer), bytes_of(transfer), slot->stream),
-      CALL_TRANSFER);
+  return ticket_put(
+      context, slot,
+      context->driver->memcpy_out_async(target, source_of(transfer), bytes_of(transfer), slot->stream));
 }
 
 static outcome put_fill(lh_context *context, ticket_slot *slot, const lh_transfer *transfer) {
-  return driver_outcome(context,
-                        context->driver->memset_async(destination_of(transfer), (unsigned char)source_of(transfer),
-                                                      bytes_of(transfer), slot->stream),
-                        CALL_TRANSFER);
+  return ticket_put(context, slot,
+                    context->driver->memset_async(destination_of(transfer), (unsigned char)source_of(transfer),
+                                                  bytes_of(transfer), slot->stream));
 }
 
 /* Copies what lands in each piece, and sends it. */
@@ -237,15 +233,12 @@ outcome copies_submit(lh_context *context, ticket_slot *slot, const lh_transfer 
   if (!in_pieces) {
     transfers_perform(transfers, host_count);
   }
-  for (uint32_t index = host_count; index < count; index += 1) {
-    outcome put = put_entry(context, slot, transfers, in_pieces ? host_count : 0, &transfers[index]);
-    if (put.status != LH_OK) {
-      put.entry_index = index;
-      return driver_settle(context, slot->stream, put);
-    }
+  outcome put = success();
+  for (uint32_t index = host_count; put.status == LH_OK && index < count; index += 1) {
+    put = put_entry(context, slot, transfers, in_pieces ? host_count : 0, &transfers[index]);
+    put.entry_index = put.status == LH_OK ? UINT32_MAX : index;
   }
-  outcome recorded = ticket_record(context, slot);
-  return recorded.status == LH_OK ? recorded : driver_settle(context, slot->stream, recorded);
+  return ticket_record(context, slot, put);
 }
 
 void copies_count(lh_context *context, const lh_transfer *transfers, uint32_t count) {

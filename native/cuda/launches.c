@@ -56,17 +56,18 @@ static outcome check_parameters(const lh_launch_plan *plan, const lh_argument *a
   return success();
 }
 
-/* The bytes of the block that a step's parameters make up: each lies at a multiple of its own size. */
-static uint64_t block_bytes_of(const lh_parameter *parameters, uint64_t parameter_count, const lh_argument *arguments,
-                               uint32_t count) {
+/* Whether the block that a step's parameters make up has at most so many bytes: each lies at a multiple of its own size. */
+static bool fits_block(const lh_parameter *parameters, uint64_t parameter_count, const lh_argument *arguments,
+                       uint32_t count, uint64_t max_bytes) {
   uint64_t block_bytes = 0;
-  for (uint64_t index = 0; index < parameter_count; index += 1) {
+  /* Steps may share parameters, so what does not fit is not looked at to its end. */
+  for (uint64_t index = 0; index < parameter_count && block_bytes <= max_bytes; index += 1) {
     uint64_t byte_count = parameter_bytes(&parameters[index], arguments, count);
     uint64_t aligned_bytes = 0;
     round_up(block_bytes, byte_count, &aligned_bytes);
     block_bytes = aligned_bytes + byte_count;
   }
-  return block_bytes;
+  return block_bytes <= max_bytes;
 }
 
 /* Whether a step's parameters are those that its kernel takes, as far as the driver can tell. */
@@ -96,7 +97,7 @@ static outcome check_block(const lh_context *context, const lh_launch_plan *plan
     return failure(LH_INVALID_ARGUMENT, "A step names parameters that the plan does not have.");
   }
   const lh_parameter *parameters = plan->parameters + first;
-  if (block_bytes_of(parameters, parameter_count, arguments, count) > context->argument_max_bytes) {
+  if (!fits_block(parameters, parameter_count, arguments, count, context->argument_max_bytes)) {
     return failure(LH_INVALID_ARGUMENT, "The parameters of a step have more bytes than a kernel of this device takes; "
                                         "pass some of them through a table in device memory.");
   }
@@ -180,13 +181,11 @@ static outcome put_step(lh_context *context, ticket_slot *slot, const lh_launch_
   /* The driver reads the values within the call, and its parameter is not const for old times' sake. */
   void **parameters = NULL;
   memcpy(&parameters, &pointers, sizeof parameters);
-  return driver_outcome(context,
-                        context->driver->launch_kernel(function, (unsigned int)step->grid[0],
-                                                       (unsigned int)step->grid[1], (unsigned int)step->grid[2],
-                                                       (unsigned int)step->block[0], (unsigned int)step->block[1],
-                                                       (unsigned int)step->block[2], shared_bytes, slot->stream,
-                                                       parameters, NULL),
-                        CALL_LAUNCH);
+  return ticket_put(context, slot,
+                    context->driver->launch_kernel(function, (unsigned int)step->grid[0], (unsigned int)step->grid[1],
+                                                   (unsigned int)step->grid[2], (unsigned int)step->block[0],
+                                                   (unsigned int)step->block[1], (unsigned int)step->block[2],
+                                                   shared_bytes, slot->stream, parameters, NULL));
 }
 
 outcome launches_submit(lh_context *context, ticket_slot *slot, const lh_launch_plan *plan,
@@ -203,10 +202,7 @@ outcome launches_submit(lh_context *context, ticket_slot *slot, const lh_launch_
     const lh_launch_step *step = &plan->steps[index];
     result = put_step(context, slot, step, pointers + (uint64_t)step->first_parameter);
   }
-  if (result.status == LH_OK) {
-    result = ticket_record(context, slot);
-  }
   free(pointers);
   free(addresses);
-  return result.status == LH_OK ? result : driver_settle(context, slot->stream, result);
+  return ticket_record(context, slot, result);
 }

@@ -17,6 +17,8 @@ outcome ticket_open(lh_context *context, uint32_t lane, bool is_launch, ticket_s
     slot->ticket = table->opened_count * TICKET_MAX_COUNT + index + 1;
     slot->stream = context->streams[lane];
     slot->is_launch = is_launch;
+    slot->has_begun = false;
+    slot->is_recorded = false;
     slot->failed = success();
     table->opened_count += 1;
     table->in_flight_count += 1;
@@ -26,10 +28,13 @@ outcome ticket_open(lh_context *context, uint32_t lane, bool is_launch, ticket_s
   return failure(LH_BUSY, "No more work can be in flight before some has ended.");
 }
 
-outcome ticket_record(lh_context *context, ticket_slot *slot) {
-  if (!context->setup.lanes_overlap) {
-    return success();
-  }
+outcome ticket_put(lh_context *context, ticket_slot *slot, cu_result code) {
+  /* A call that fails has put nothing there, unless the device is lost. */
+  slot->has_begun = slot->has_begun || code == CU_SUCCESS;
+  return driver_outcome(context, code, slot->is_launch ? CALL_LAUNCH : CALL_TRANSFER);
+}
+
+static outcome record_event(lh_context *context, ticket_slot *slot) {
   const cuda_driver *driver = context->driver;
   if (slot->event == NULL) {
     outcome created =
@@ -39,47 +44,70 @@ outcome ticket_record(lh_context *context, ticket_slot *slot) {
       return created;
     }
   }
-  return driver_outcome(context, driver->event_record(slot->event, slot->stream), CALL_OTHER);
+  outcome recorded = driver_outcome(context, driver->event_record(slot->event, slot->stream), CALL_OTHER);
+  slot->is_recorded = recorded.status == LH_OK;
+  return recorded;
 }
 
-static void give_slot_back(ticket_table *table, ticket_slot *slot) {
-  slot->ticket = 0;
-  table->in_flight_count -= 1;
-}
-
-/* Frees what was pinned for a bounce. Where the driver refuses that, or is not called, the bounce stays. */
-static void end_bounce(lh_context *context, bounce *ended, bool may_call) {
-  bool is_freed = may_call && !context_is_lost(context) &&
-                  driver_outcome(context, context->driver->mem_free_host(ended->pinned), CALL_OTHER).status == LH_OK;
-  if (is_freed) {
-    free(ended);
-  } else {
-    ended->next = context->tickets.unfreed;
-    context->tickets.unfreed = ended;
+outcome ticket_record(lh_context *context, ticket_slot *slot, outcome put) {
+  if (put.status == LH_DEVICE_LOST || !slot->has_begun || !context->setup.lanes_overlap) {
+    return put;
   }
+  outcome recorded = record_event(context, slot);
+  return put.status == LH_OK || recorded.status == LH_DEVICE_LOST ? recorded : put;
 }
 
-/* Moves what was copied out on to where it belongs, unless the copy failed, and frees what was pinned for it. */
-static void end_bounces(lh_context *context, ticket_slot *slot, bool has_succeeded, bool may_call) {
+/* Moves what was copied out on to where it belongs, unless the copy failed. What was pinned for it lies idle then. */
+static void end_bounces(ticket_table *table, ticket_slot *slot, bool has_succeeded) {
   while (slot->bounces != NULL) {
     bounce *ended = slot->bounces;
     slot->bounces = ended->next;
     if (has_succeeded && ended->destination != NULL) {
       memcpy(ended->destination, ended->pinned, ended->byte_count);
     }
-    end_bounce(context, ended, may_call);
+    ended->next = table->idle;
+    table->idle = ended;
   }
 }
 
-void ticket_discard(lh_context *context, ticket_slot *slot) {
-  if (slot->bounces != NULL) {
-    outcome begun = driver_begin(context);
-    end_bounces(context, slot, false, begun.status == LH_OK);
+/*
+ * The driver waits for all work of the device before it frees pinned memory, so that is done when there is none; and what it
+ * refuses to free stays for the next time. Called between begin and end.
+ */
+static void free_idle_bounces(lh_context *context) {
+  bounce **link = &context->tickets.idle;
+  while (*link != NULL && !context_is_lost(context)) {
+    bounce *idle = *link;
+    if (driver_outcome(context, context->driver->mem_free_host(idle->pinned), CALL_OTHER).status == LH_OK) {
+      *link = idle->next;
+      free(idle);
+    } else {
+      link = &idle->next;
+    }
+  }
+}
+
+/* Between begin and end where `may_call` says so. */
+static void end_slot(lh_context *context, ticket_slot *slot, bool has_succeeded, bool may_call) {
+  end_bounces(&context->tickets, slot, has_succeeded);
+  slot->ticket = 0;
+  context->tickets.in_flight_count -= 1;
+  if (may_call && context->tickets.in_flight_count == 0) {
+    free_idle_bounces(context);
+  }
+}
+
+outcome ticket_refuse(lh_context *context, ticket_slot *slot, outcome refused) {
+  if (!slot->has_begun || refused.status == LH_DEVICE_LOST) {
+    outcome begun = slot->bounces == NULL ? refused : driver_begin(context);
+    end_slot(context, slot, false, begun.status == LH_OK);
     if (begun.status == LH_OK) {
       driver_end(context);
     }
+    return refused;
   }
-  give_slot_back(&context->tickets, slot);
+  slot->failed = refused;
+  return success();
 }
 
 static ticket_slot *find_slot(ticket_table *table, double ticket) {
@@ -126,26 +154,36 @@ static outcome refuse(lh_context *context, outcome refused) {
 /* Asks the event, or the stream where there is none. */
 static cu_result query(lh_context *context, const ticket_slot *slot) {
   const cuda_driver *driver = context->driver;
-  return context->setup.lanes_overlap ? driver->event_query(slot->event) : driver->stream_query(slot->stream);
+  return slot->is_recorded ? driver->event_query(slot->event) : driver->stream_query(slot->stream);
+}
+
+static bool is_failure(cu_result code) { return code != CU_SUCCESS && code != CU_ERROR_NOT_READY; }
+
+/* The work has failed, or perhaps only the question; from here on the stream tells when the work has ended. */
+static cu_result query_after_failure(lh_context *context, ticket_slot *slot, cu_result code) {
+  bool is_of_stream = !slot->is_recorded;
+  slot->failed = failure_of_slot(context, slot, code);
+  slot->is_recorded = false;
+  if (slot->failed.status == LH_DEVICE_LOST) {
+    return code;
+  }
+  if (is_of_stream) {
+    tickets_fail(context, slot->stream, code);
+  }
+  return query(context, slot);
 }
 
 static outcome ask(lh_context *context, ticket_slot *slot) {
-  cu_result code = slot->failed.status == LH_OK ? query(context, slot) : CU_ERROR_NOT_READY;
-  if (slot->failed.status == LH_OK && code != CU_SUCCESS && code != CU_ERROR_NOT_READY) {
-    outcome failed = failure_of_slot(context, slot, code);
-    slot->failed = failed;
-    if (!context->setup.lanes_overlap && failed.status != LH_DEVICE_LOST) {
-      tickets_fail(context, slot->stream, code);
-    }
+  cu_result code = query(context, slot);
+  if (is_failure(code) && slot->failed.status == LH_OK) {
+    code = query_after_failure(context, slot, code);
   }
   if (slot->failed.status == LH_DEVICE_LOST) {
     return slot->failed;
   }
-  if (slot->failed.status != LH_OK) {
-    code = context->driver->stream_query(slot->stream);
-    if (code != CU_SUCCESS && code != CU_ERROR_NOT_READY) {
-      return refuse(context, tickets_fail(context, slot->stream, code));
-    }
+  if (is_failure(code)) {
+    slot->is_recorded = false;
+    return refuse(context, tickets_fail(context, slot->stream, code));
   }
   context->tickets.refusal_count = 0;
   return code == CU_SUCCESS ? slot->failed : failure(LH_NOT_READY, "");
@@ -159,8 +197,7 @@ outcome ticket_poll(lh_context *context, double ticket) {
   outcome begun = driver_begin(context);
   outcome ended = begun.status == LH_OK ? ask(context, slot) : refuse(context, begun);
   if (ended.status != LH_NOT_READY) {
-    end_bounces(context, slot, ended.status == LH_OK, begun.status == LH_OK);
-    give_slot_back(&context->tickets, slot);
+    end_slot(context, slot, ended.status == LH_OK, begun.status == LH_OK);
   }
   if (begun.status == LH_OK) {
     driver_end(context);
@@ -172,25 +209,15 @@ void tickets_end_all(lh_context *context) {
   const cuda_driver *driver = context->driver;
   for (uint32_t index = 0; index < TICKET_MAX_COUNT; index += 1) {
     ticket_slot *slot = &context->tickets.slots[index];
-    if (context_is_lost(context)) {
-      return;
-    }
     if (slot->ticket != 0) {
-      end_bounces(context, slot, false, true);
-      give_slot_back(&context->tickets, slot);
+      end_slot(context, slot, false, false);
     }
     if (slot->event != NULL && !context_is_lost(context)) {
       driver_outcome(context, driver->event_destroy(slot->event), CALL_OTHER);
       slot->event = NULL;
     }
   }
-  bounce *unfreed = context->tickets.unfreed;
-  context->tickets.unfreed = NULL;
-  while (unfreed != NULL) {
-    bounce *next = unfreed->next;
-    end_bounce(context, unfreed, true);
-    unfreed = next;
-  }
+  free_idle_bounces(context);
 }
 
 static void forget_bounces(bounce *first) {
@@ -205,10 +232,25 @@ void tickets_dispose(ticket_table *table) {
   for (uint32_t index = 0; index < TICKET_MAX_COUNT; index += 1) {
     forget_bounces(table->slots[index].bounces);
   }
-  forget_bounces(table->unfreed);
+  forget_bounces(table->idle);
 }
 
-outcome bounce_add(lh_context *context, ticket_slot *slot, size_t byte_count, void *destination, void **pinned_out) {
+/* Takes idle memory that is large enough, or nothing. */
+static bounce *take_idle(lh_context *context, size_t byte_count) {
+  pthread_mutex_lock(&context->mutex);
+  bounce **link = &context->tickets.idle;
+  while (*link != NULL && (*link)->pinned_bytes < byte_count) {
+    link = &(*link)->next;
+  }
+  bounce *taken = *link;
+  if (taken != NULL) {
+    *link = taken->next;
+  }
+  pthread_mutex_unlock(&context->mutex);
+  return taken;
+}
+
+static outcome pin_bounce(lh_context *context, size_t byte_count, bounce **pinned_out) {
   bounce *added = calloc(1, sizeof *added);
   if (added == NULL) {
     return failure(LH_HOST_OUT_OF_MEMORY, "The host has no room.");
@@ -220,6 +262,18 @@ outcome bounce_add(lh_context *context, ticket_slot *slot, size_t byte_count, vo
     free(added);
     return pinned;
   }
+  added->pinned_bytes = byte_count;
+  *pinned_out = added;
+  return pinned;
+}
+
+outcome bounce_add(lh_context *context, ticket_slot *slot, size_t byte_count, void *destination, void **pinned_out) {
+  bounce *added = take_idle(context, byte_count);
+  outcome pinned = added == NULL ? pin_bounce(context, byte_count, &added) : success();
+  if (pinned.status != LH_OK) {
+    return pinned;
+  }
+  added->next = NULL;
   added->destination = destination;
   added->byte_count = byte_count;
   if (slot->bounces == NULL) {

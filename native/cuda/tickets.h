@@ -20,8 +20,9 @@
 typedef struct bounce {
   struct bounce *next;
   void *pinned;
+  size_t pinned_bytes;
   void *destination; /* of a copy out; null for a copy in */
-  size_t byte_count;
+  size_t byte_count; /* of the copy, at most pinned_bytes */
 } bounce;
 
 typedef struct ticket_slot {
@@ -31,7 +32,9 @@ typedef struct ticket_slot {
   bounce *bounces; /* in the order of the table */
   bounce *last_bounce;
   bool is_launch;
-  outcome failed; /* success, or how its work failed, or perhaps failed, where that was told before it came to rest */
+  bool has_begun;   /* something of its work is on the stream */
+  bool is_recorded; /* the event ends when the work does; until it is, and where the event itself failed, the stream is asked */
+  outcome failed;   /* success, or how its work failed, or perhaps failed, where that was told before it came to rest */
 } ticket_slot;
 
 typedef struct ticket_table {
@@ -39,7 +42,7 @@ typedef struct ticket_table {
   uint32_t in_flight_count;
   uint64_t opened_count;
   uint32_t refusal_count; /* how often in a row the driver did not tell whether work has ended */
-  bounce *unfreed;        /* pinned memory that the driver refused to free; the context's end tries again */
+  bounce *idle;           /* pinned memory of tickets that have ended, for the next ones; freed once nothing is in flight */
 } ticket_table;
 
 struct lh_context;
@@ -47,11 +50,21 @@ struct lh_context;
 /* Takes a slot for work on a lane, with the mutex held. */
 outcome ticket_open(struct lh_context *context, uint32_t lane, bool is_launch, ticket_slot **slot_out);
 
-/* All work of the ticket is on its stream. Called between begin and end, without the mutex. */
-outcome ticket_record(struct lh_context *context, ticket_slot *slot);
+/* How a call ended that puts work of the ticket on its stream. Called between begin and end, without the mutex. */
+outcome ticket_put(struct lh_context *context, ticket_slot *slot, cu_result code);
 
-/* Gives a slot back whose work never began or was refused, with the mutex held. What it bounced is forgotten. */
-void ticket_discard(struct lh_context *context, ticket_slot *slot);
+/*
+ * All of the ticket's work was put on its stream, or as much as came before `put` was refused. Returns that refusal, or how
+ * recording its event ended. Called between begin and end, without the mutex.
+ */
+outcome ticket_record(struct lh_context *context, ticket_slot *slot, outcome put);
+
+/*
+ * Work was refused, perhaps half way. Where nothing of it has begun the slot is given back, and the refusal returned. Otherwise
+ * the device may still use the caller's memory, for as long as what lies before it on the stream takes: so the call succeeds, and
+ * the ticket fails when it ends. With the mutex held.
+ */
+outcome ticket_refuse(struct lh_context *context, ticket_slot *slot, outcome refused);
 
 /*
  * Notes that something on a stream has failed. Nobody knows whose it was, so it is everybody's whose work is on it. Returns
@@ -70,7 +83,7 @@ void tickets_end_all(struct lh_context *context);
 
 void tickets_dispose(ticket_table *table);
 
-/* Adds pinned memory for a copy of plain host memory to a ticket. Called between begin and end, without the mutex. */
+/* Adds pinned memory for a copy of plain host memory to a ticket: what lies idle, or new. Called between begin and end, without the mutex. */
 outcome bounce_add(struct lh_context *context, ticket_slot *slot, size_t byte_count, void *destination,
                    void **pinned_out);
 

@@ -340,6 +340,7 @@ LH_EXPORT lh_status lh_host_unregister(lh_context *context, lh_address address);
  * Submits a table of transfers on a lane. The whole table is checked before a byte moves; a refused table moves nothing.
  * Entries happen in order. HOST_COPY and HOST_FILL entries must come before all others, unless the backend is immediate.
  * Host addresses in COPY_IN and COPY_OUT must stay valid until the ticket ends; when the ticket is 0, until the call ends.
+ * Where a device refuses an entry when others are under way already, the call succeeds and the ticket ends with the failure.
  * On failure failed_index_out holds the entry that failed, or UINT32_MAX where no entry did; written on failure only.
  */
 LH_EXPORT lh_status lh_submit(lh_context *context, uint32_t lane, const lh_transfer *transfers, uint32_t count,

@@ -439,35 +439,48 @@ static void refuses_wrong_arguments(void) {
 
 /* Failures -------------------------------------------------------------------------------------------------------- */
 
-/* The second of two steps is refused: the first one has ended before the call does. */
-static void a_launch_refused_half_way_rests_with(const char *settings) {
+/* A launch of two steps that add one to each of a hundred bytes. */
+static lh_status add_twice(lh_context *context, lh_kernel kernel, lh_address memory, lh_ticket *ticket_out) {
+  const lh_argument arguments[] = {tensor(LH_ARGUMENT_INOUT, LH_DTYPE_UINT8, memory, 100)};
+  const lh_parameter parameters[] = {argument_parameter(0), argument_parameter(0), constant_uint64(100),
+                                     constant_uint8(1)};
+  const lh_launch_step steps[] = {step_of(kernel, 0, 4), step_of(kernel, 0, 4)};
+  const lh_launch_plan plan = {
+      .struct_bytes = sizeof plan, .step_count = 2, .parameter_count = 4, .steps = steps, .parameters = parameters};
+  return launch_plan(context, LH_LANE_COMPUTE, &plan, arguments, 1, ticket_out);
+}
+
+/* Its first step is refused while another's kernel is in flight; and its second, when the first is on the stream already. */
+static void a_refused_launch_ends_with_its_work_with(const char *settings) {
   lh_context *context = open_cuda(0, settings);
   lh_kernel kernel = kernel_in(context, load_cuda_kernels(context), "cuda_test_add");
   lh_address memory = take(context, 100);
   uint8_t bytes[100] = {1};
   write_device(context, memory, bytes, sizeof bytes);
-  const lh_argument arguments[] = {tensor(LH_ARGUMENT_INOUT, LH_DTYPE_UINT8, memory, sizeof bytes)};
-  const lh_parameter parameters[] = {argument_parameter(0), argument_parameter(0), constant_uint64(sizeof bytes),
-                                     constant_uint8(1)};
-  const lh_launch_step steps[] = {step_of(kernel, 0, 4), step_of(kernel, 0, 4)};
-  const lh_launch_plan plan = {
-      .struct_bytes = sizeof plan, .step_count = 2, .parameter_count = 4, .steps = steps, .parameters = parameters};
+  lh_ticket gate = block_lane(context, LH_LANE_COMPUTE);
   lh_ticket ticket = -7;
-  loopback()->set_delay(2000000);
-  loopback()->fail("cuLaunchKernel", 2, 701, 0);
-  CHECK_STATUS(launch_plan(context, LH_LANE_COMPUTE, &plan, arguments, 1, &ticket), LH_LAUNCH_FAILED);
-  loopback()->set_delay(0);
+  loopback()->fail("cuLaunchKernel", 1, 701, 0);
+  CHECK_STATUS(add_twice(context, kernel, memory, &ticket), LH_LAUNCH_FAILED);
   CHECK_NUMBER(last_error_of(context).device_code, 701);
   CHECK_NUMBER(ticket, -7);
+  CHECK_NUMBER(statistics_of(context).in_flight_count, 1);
+  loopback()->fail("cuLaunchKernel", 2, 701, 0);
+  CHECK_STATUS(add_twice(context, kernel, memory, &ticket), LH_OK);
+  uint32_t failed_index = 77;
+  CHECK_STATUS(lh_wait(context, ticket, UINT64_MAX, &failed_index), LH_TIMEOUT);
+  gate_open();
+  CHECK_STATUS(await(context, ticket), LH_LAUNCH_FAILED);
+  CHECK_NUMBER(last_error_of(context).device_code, 701);
+  CHECK_STATUS(await(context, gate), LH_OK);
   CHECK_NUMBER(statistics_of(context).in_flight_count, 0);
-  CHECK_NUMBER(statistics_of(context).launch_count, 0);
+  CHECK_NUMBER(statistics_of(context).launch_count, 1);
   read_device(context, bytes, memory, sizeof bytes);
   CHECK_NUMBER(bytes[0], 2);
   close_device(context);
   check_driver_is_empty();
 }
 
-WITH_BOTH_LANES(a_launch_refused_half_way_rests)
+WITH_BOTH_LANES(a_refused_launch_ends_with_its_work)
 
 /* A kernel of the loopback driver can return a code, which no kernel of a GPU can. */
 static void tells_the_code_of_a_kernel_with(const char *settings) {
@@ -504,7 +517,7 @@ int main(int argument_count, char **arguments) {
       {"cuda kernels: refuses wrong parameters", refuses_wrong_parameters},
       {"cuda kernels: refuses wrong launches", refuses_wrong_launches},
       {"cuda kernels: refuses wrong arguments", refuses_wrong_arguments},
-      {"cuda kernels: a launch that is refused half way has come to rest", a_launch_refused_half_way_rests},
+      {"cuda kernels: a launch that is refused ends with what it has begun", a_refused_launch_ends_with_its_work},
       {"cuda kernels: tells the code that a kernel returned", tells_the_code_of_a_kernel},
   };
   return run_tests(argument_count, arguments, tests, TEST_COUNT(tests));

@@ -20,6 +20,15 @@ static lh_status run_on(lh_context *context, uint32_t lane, const lh_transfer *t
   return status == LH_OK ? await(context, ticket) : status;
 }
 
+/* Waits for a ticket, and tells which entry failed. */
+static lh_status await_entry(lh_context *context, lh_ticket ticket, uint32_t *failed_index_out) {
+  lh_status status = LH_TIMEOUT;
+  for (int attempt = 0; status == LH_TIMEOUT && attempt < 100; attempt += 1) {
+    status = lh_wait(context, ticket, UINT64_MAX, failed_index_out);
+  }
+  return status;
+}
+
 /* Tables ---------------------------------------------------------------------------------------------------------- */
 
 static void moves_bytes_in_order_with(const char *settings) {
@@ -180,6 +189,39 @@ static void bounces_plain_memory_with(const char *settings) {
 
 WITH_BOTH_LANES(bounces_plain_memory)
 
+/* Freeing pinned memory waits for all work of the device, so what tickets leave is used again until there is none. */
+static void keeps_pinned_memory_while_others_work_with(const char *settings) {
+  lh_context *context = open_cuda(0, settings);
+  lh_address device = take(context, 64);
+  char plain[64] = "sent";
+  const lh_transfer in = copy_in(device, plain, 64);
+  const lh_transfer smaller = copy_in(device, plain, 32);
+  lh_ticket gate = block_lane(context, LH_LANE_COMPUTE);
+  lh_ticket ticket = 0;
+  loopback()->reset();
+  /* Where there is one stream, nothing ends before the gate opens. */
+  bool passes = strcmp(settings, "lanes=overlap") == 0;
+  for (int round = 0; round < 3; round += 1) {
+    CHECK_STATUS(submit(context, round == 2 ? &smaller : &in, 1, &ticket), LH_OK);
+    if (passes) {
+      CHECK_STATUS(await(context, ticket), LH_OK);
+    }
+    CHECK_NUMBER(loopback()->calls("cuMemHostAlloc"), passes ? 1 : round + 1);
+  }
+  CHECK_NUMBER(loopback()->calls("cuMemFreeHost"), 0);
+  CHECK_STATUS(poll(context, gate), LH_NOT_READY);
+  gate_open();
+  CHECK_STATUS(await(context, gate), LH_OK);
+  if (passes) {
+    CHECK_NUMBER(loopback()->calls("cuMemFreeHost"), 1);
+    CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 0);
+  }
+  close_device(context);
+  check_driver_is_empty();
+}
+
+WITH_BOTH_LANES(keeps_pinned_memory_while_others_work)
+
 static void moves_on_in_the_order_of_the_table_with(const char *settings) {
   lh_context *context = open_cuda(0, settings);
   lh_address device = take(context, 8);
@@ -209,6 +251,15 @@ static void refuses_to_copy_plain_memory_out_and_in_again(void) {
   check_driver_is_empty();
 }
 
+/* The driver has no pinned memory for an entry, and nothing of the table is on its stream. */
+static void check_host_refused(lh_context *context, const lh_transfer *transfers, uint32_t count, uint32_t expected_index) {
+  lh_ticket ticket = -7;
+  uint32_t failed_index = 77;
+  CHECK_STATUS(lh_submit(context, LH_LANE_OUT, transfers, count, &ticket, &failed_index), LH_HOST_OUT_OF_MEMORY);
+  CHECK_NUMBER(failed_index, expected_index);
+  CHECK_NUMBER(ticket, -7);
+}
+
 /* A copy out that fails leaves plain memory as it was. */
 static void writes_nothing_for_a_copy_that_failed_with(const char *settings) {
   lh_context *context = open_cuda(0, settings);
@@ -220,12 +271,7 @@ static void writes_nothing_for_a_copy_that_failed_with(const char *settings) {
   CHECK(strcmp(plain, "before") == 0);
   CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 0);
   loopback()->fail("cuMemHostAlloc", 1, OUT_OF_MEMORY_CODE, 0);
-  lh_ticket ticket = -7;
-  uint32_t failed_index = 77;
-  const lh_transfer transfers[] = {fill(device, 3, 8), out};
-  CHECK_STATUS(lh_submit(context, LH_LANE_OUT, transfers, 2, &ticket, &failed_index), LH_HOST_OUT_OF_MEMORY);
-  CHECK_NUMBER(failed_index, 1);
-  CHECK_NUMBER(ticket, -7);
+  check_host_refused(context, &out, 1, 0);
   CHECK_NUMBER(statistics_of(context).in_flight_count, 0);
   CHECK(strcmp(plain, "before") == 0);
   close_device(context);
@@ -380,9 +426,9 @@ static void a_refused_question_is_no_end_with(const char *settings) {
   CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 1);
   gate_open();
   CHECK_STATUS(await(context, ticket), LH_TRANSFER_FAILED);
-  CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 0);
   lh_status expected = strcmp(settings, "lanes=serial") == 0 ? LH_OUT_OF_MEMORY : LH_OK;
   CHECK_STATUS(await(context, gate), expected);
+  CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 0);
   close_device(context);
   check_driver_is_empty();
 }
@@ -412,6 +458,115 @@ static void forgets_refusals_once_the_driver_tells(void) {
   check_driver_is_empty();
 }
 
+/* Refusals -------------------------------------------------------------------------------------------------------- */
+
+/* Nothing of the table is on its stream, so its memory is free at once, whatever another's kernel does there. */
+static void a_table_refused_at_first_is_refused_at_once_with(const char *settings) {
+  lh_context *context = open_cuda(0, settings);
+  lh_address device = take(context, 8);
+  uint8_t *staging = host_bytes(take_host(context, 8));
+  char plain[8] = "before";
+  const lh_transfer pinned[] = {copy_in(device, staging, 8), fill(device, 5, 4)};
+  const lh_transfer bounced[] = {copy_in(device, plain, 8), fill(device, 5, 4)};
+  lh_ticket gate = block_lane(context, LH_LANE_IN);
+  lh_ticket ticket = -7;
+  uint32_t failed_index = 77;
+  loopback()->reset();
+  loopback()->fail("cuMemcpyHtoDAsync_v2", 1, 1, 0);
+  CHECK_STATUS(lh_submit(context, LH_LANE_IN, pinned, 2, &ticket, &failed_index), LH_TRANSFER_FAILED);
+  CHECK_NUMBER(failed_index, 0);
+  CHECK_NUMBER(ticket, -7);
+  loopback()->fail("cuMemHostAlloc", 1, OUT_OF_MEMORY_CODE, 0);
+  check_host_refused(context, bounced, 2, 0);
+  loopback()->fail("cuMemcpyHtoDAsync_v2", 1, 1, 0);
+  CHECK_STATUS(lh_submit(context, LH_LANE_IN, bounced, 2, &ticket, &failed_index), LH_TRANSFER_FAILED);
+  CHECK_NUMBER(statistics_of(context).in_flight_count, 1);
+  CHECK_NUMBER(statistics_of(context).copy_in_count, 0);
+  CHECK_NUMBER((double)(loopback()->calls("cuStreamQuery") + loopback()->calls("cuEventRecord")), 0);
+  CHECK_STATUS(poll(context, gate), LH_NOT_READY);
+  gate_open();
+  CHECK_STATUS(await(context, gate), LH_OK);
+  close_device(context);
+  check_driver_is_empty();
+}
+
+WITH_BOTH_LANES(a_table_refused_at_first_is_refused_at_once)
+
+/*
+ * A table that is refused half way: what was put on the stream may use the caller's memory until its ticket ends, for as long as
+ * another's kernel before it takes. The device goes on, and so does all other work.
+ */
+static void a_table_refused_half_way_fails_when_it_ends_with(const char *settings) {
+  lh_context *context = open_cuda(0, settings);
+  lh_address device = take(context, 8);
+  uint8_t *staging = host_bytes(take_host(context, 8));
+  char plain[8] = "before";
+  const lh_transfer transfers[] = {copy_in(device, staging, 8), fill(device, 5, 4), copy_out(plain, device, 8)};
+  lh_ticket gate = block_lane(context, LH_LANE_IN);
+  lh_ticket ticket = 0;
+  lh_ticket behind = 0;
+  uint32_t failed_index = 77;
+  loopback()->fail("cuMemcpyDtoHAsync_v2", 1, 1, 0);
+  CHECK_STATUS(lh_submit(context, LH_LANE_IN, transfers, 3, &ticket, &failed_index), LH_OK);
+  CHECK_STATUS(submit(context, &transfers[1], 1, &behind), LH_OK);
+  CHECK_NUMBER(statistics_of(context).in_flight_count, 3);
+  CHECK_NUMBER(statistics_of(context).copy_in_count, 0);
+  CHECK_STATUS(lh_wait(context, ticket, UINT64_MAX, &failed_index), LH_TIMEOUT);
+  CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 2);
+  gate_open();
+  CHECK_STATUS(await(context, gate), LH_OK);
+  CHECK_STATUS(await_entry(context, ticket, &failed_index), LH_TRANSFER_FAILED);
+  CHECK_NUMBER(failed_index, 2);
+  CHECK_NUMBER(last_error_of(context).device_code, 1);
+  CHECK(strcmp(plain, "before") == 0);
+  CHECK_STATUS(lh_host_free(context, address_of(staging)), LH_OK);
+  CHECK_STATUS(await(context, behind), LH_OK);
+  CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 0);
+  close_device(context);
+  check_driver_is_empty();
+}
+
+WITH_BOTH_LANES(a_table_refused_half_way_fails_when_it_ends)
+
+/* With an event of its own it ends by itself, though work that comes behind it never leaves its stream alone. */
+static void a_refused_table_does_not_wait_for_what_comes_behind(void) {
+  lh_context *context = open_cuda(0, "lanes=overlap");
+  lh_address device = take(context, 8);
+  const lh_transfer transfers[] = {fill(device, 5, 4), fill(device, 6, 4)};
+  lh_ticket ticket = 0;
+  uint32_t failed_index = 77;
+  loopback()->fail("cuMemsetD8Async", 2, 1, 0);
+  CHECK_STATUS(lh_submit(context, LH_LANE_IN, transfers, 2, &ticket, &failed_index), LH_OK);
+  lh_ticket gate = block_lane(context, LH_LANE_IN);
+  CHECK_STATUS(await(context, ticket), LH_TRANSFER_FAILED);
+  CHECK_STATUS(poll(context, gate), LH_NOT_READY);
+  gate_open();
+  CHECK_STATUS(await(context, gate), LH_OK);
+  close_device(context);
+  check_driver_is_empty();
+}
+
+/* The work has ended when its stream rests, where its event is not to be had. */
+static void work_whose_event_is_refused_fails_when_it_ends(void) {
+  static const char *const calls[] = {"cuEventCreate", "cuEventRecord"};
+  for (size_t index = 0; index < sizeof calls / sizeof *calls; index += 1) {
+    lh_context *context = open_cuda(0, "lanes=overlap");
+    lh_address device = take(context, 8);
+    const lh_transfer transfer = fill(device, 5, 4);
+    lh_ticket gate = block_lane(context, LH_LANE_IN);
+    lh_ticket ticket = 0;
+    loopback()->fail(calls[index], 1, OUT_OF_MEMORY_CODE, 0);
+    CHECK_STATUS(submit(context, &transfer, 1, &ticket), LH_OK);
+    CHECK_STATUS(poll(context, ticket), LH_NOT_READY);
+    gate_open();
+    CHECK_STATUS(await(context, gate), LH_OK);
+    CHECK_STATUS(await(context, ticket), LH_OUT_OF_MEMORY);
+    CHECK_STATUS(run_on(context, LH_LANE_IN, &transfer, 1), LH_OK);
+    close_device(context);
+    check_driver_is_empty();
+  }
+}
+
 /* A driver that never tells has lost the device: its memory would never be safe again. */
 static void loses_a_device_that_never_tells(void) {
   lh_context *context = open_cuda(new_device(), "");
@@ -432,55 +587,13 @@ static void loses_a_device_that_never_tells(void) {
   check_driver_is_content();
 }
 
-/* A table that is refused half way: what was put on the stream has ended before the caller has its memory back. */
-static void a_table_refused_half_way_rests_with(const char *settings) {
-  lh_context *context = open_cuda(0, settings);
-  lh_address device = take(context, 8);
-  uint8_t *staging = host_bytes(take_host(context, 8));
-  lh_ticket ticket = -7;
-  uint32_t failed_index = 77;
-  const lh_transfer transfers[] = {copy_in(device, staging, 8), fill(device, 5, 4), copy_out(staging, device, 8)};
-  loopback()->set_delay(2000000);
-  loopback()->fail("cuMemcpyDtoHAsync_v2", 1, 1, 0);
-  CHECK_STATUS(lh_submit(context, LH_LANE_IN, transfers, 3, &ticket, &failed_index), LH_TRANSFER_FAILED);
-  CHECK_NUMBER(failed_index, 2);
-  CHECK_NUMBER(ticket, -7);
-  loopback()->set_delay(0);
-  CHECK_STATUS(lh_host_free(context, address_of(staging)), LH_OK);
-  CHECK_NUMBER(statistics_of(context).in_flight_count, 0);
-  CHECK_NUMBER(statistics_of(context).copy_in_count, 0);
-  close_device(context);
-  check_driver_is_empty();
-}
-
-WITH_BOTH_LANES(a_table_refused_half_way_rests)
-
-/* And where it does not come to rest, the device can never be trusted again. */
-static void a_table_that_never_rests_loses_the_device_with(const char *settings) {
-  lh_context *context = open_cuda(new_device(), settings);
-  lh_address device = take(context, 8);
-  block_lane(context, LH_LANE_IN);
-  lh_ticket ticket = -7;
-  uint32_t failed_index = 77;
-  const lh_transfer transfers[] = {fill(device, 5, 4), fill(device, 6, 4)};
-  loopback()->fail("cuMemsetD8Async", 2, 1, 0);
-  CHECK_STATUS(lh_submit(context, LH_LANE_IN, transfers, 2, &ticket, &failed_index), LH_DEVICE_LOST);
-  CHECK_NUMBER(last_error_of(context).device_code, CU_ERROR_NOT_READY);
-  CHECK_NUMBER(ticket, -7);
-  close_device(context);
-  gate_open();
-  await_gate(0);
-  check_driver_is_content();
-}
-
-WITH_BOTH_LANES(a_table_that_never_rests_loses_the_device)
-
 int main(int argument_count, char **arguments) {
   static const test tests[] = {
       {"cuda work: moves bytes in order", moves_bytes_in_order},
       {"cuda work: calls nobody for what the host does", calls_nobody_for_what_the_host_does},
       {"cuda work: checks the whole table first", checks_the_whole_table_first},
       {"cuda work: bounces plain memory", bounces_plain_memory},
+      {"cuda work: keeps pinned memory while others work", keeps_pinned_memory_while_others_work},
       {"cuda work: moves plain memory on in the order of the table", moves_on_in_the_order_of_the_table},
       {"cuda work: refuses to copy plain memory out and in again", refuses_to_copy_plain_memory_out_and_in_again},
       {"cuda work: writes nothing for a copy that failed", writes_nothing_for_a_copy_that_failed},
@@ -490,10 +603,13 @@ int main(int argument_count, char **arguments) {
       {"cuda work: a failure is told for all that was on one stream", a_failure_is_told_for_all_on_a_stream},
       {"cuda work: with events a failure is told of its own", a_failure_is_told_of_its_event},
       {"cuda work: a refused question is no end", a_refused_question_is_no_end},
-      {"cuda work: a table that is refused half way has come to rest", a_table_refused_half_way_rests},
       {"cuda work: forgets refusals once the driver tells", forgets_refusals_once_the_driver_tells},
+      {"cuda work: a table that is refused at first is refused at once", a_table_refused_at_first_is_refused_at_once},
+      {"cuda work: a table that is refused half way fails when it ends", a_table_refused_half_way_fails_when_it_ends},
+      {"cuda work: a refused table does not wait for what comes behind it",
+       a_refused_table_does_not_wait_for_what_comes_behind},
+      {"cuda work: work whose event is refused fails when it ends", work_whose_event_is_refused_fails_when_it_ends},
       {"cuda work: loses a device whose driver never tells", loses_a_device_that_never_tells},
-      {"cuda work: a table that never comes to rest loses the device", a_table_that_never_rests_loses_the_device},
   };
   return run_tests(argument_count, arguments, tests, TEST_COUNT(tests));
 }
