@@ -1,94 +1,12 @@
 /*
  * starvation_test.c: the host refuses what the simulator asks for, at every place where it asks.
- *
- * This program is linked so that the simulator's calls for memory and threads come here first. A story is told again
- * and again; the first time its first call is refused, the next time its second, until it ends without a refusal. Each
- * time, whatever failed says so with LH_HOST_OUT_OF_MEMORY, has changed nothing, and works when it is tried again.
  */
+#include "refusals.h"
 #include "support.h"
-
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-
-/* Calls are counted down; the one that reaches zero is refused. Below zero, all is granted. */
-static _Atomic long calls_left = -1;
-static _Atomic long refused_count;
-
-static bool is_refused(void) {
-  if (atomic_load(&calls_left) < 0 || atomic_fetch_sub(&calls_left, 1) != 0) {
-    return false;
-  }
-  atomic_fetch_add(&refused_count, 1);
-  errno = ENOMEM;
-  return true;
-}
-
-void *__real_malloc(size_t byte_count);
-void *__real_calloc(size_t count, size_t byte_count);
-void *__real_realloc(void *memory, size_t byte_count);
-void *__real_mmap(void *address, size_t byte_count, int protection, int flags, int descriptor, off_t offset);
-int __real_mprotect(void *address, size_t byte_count, int protection);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
-int __real_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes);
-int __real_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes);
-
-void *__wrap_malloc(size_t byte_count);
-void *__wrap_calloc(size_t count, size_t byte_count);
-void *__wrap_realloc(void *memory, size_t byte_count);
-void *__wrap_mmap(void *address, size_t byte_count, int protection, int flags, int descriptor, off_t offset);
-int __wrap_mprotect(void *address, size_t byte_count, int protection);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
-int __wrap_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes);
-int __wrap_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes);
-
-void *__wrap_malloc(size_t byte_count) { return is_refused() ? NULL : __real_malloc(byte_count); }
-
-void *__wrap_calloc(size_t count, size_t byte_count) {
-  return is_refused() ? NULL : __real_calloc(count, byte_count);
-}
-
-void *__wrap_realloc(void *memory, size_t byte_count) {
-  return is_refused() ? NULL : __real_realloc(memory, byte_count);
-}
-
-void *__wrap_mmap(void *address, size_t byte_count, int protection, int flags, int descriptor, off_t offset) {
-  return is_refused() ? MAP_FAILED : __real_mmap(address, byte_count, protection, flags, descriptor, offset);
-}
-
-int __wrap_mprotect(void *address, size_t byte_count, int protection) {
-  return is_refused() ? -1 : __real_mprotect(address, byte_count, protection);
-}
-
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument) {
-  return is_refused() ? EAGAIN : __real_pthread_create(thread, attributes, run, argument);
-}
-
-int __wrap_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes) {
-  return is_refused() ? ENOMEM : __real_pthread_cond_init(condition, attributes);
-}
-
-int __wrap_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes) {
-  return is_refused() ? ENOMEM : __real_pthread_mutex_init(mutex, attributes);
-}
 
 /* The story ------------------------------------------------------------------------------------------------------ */
 
 static const char *story_settings;
-
-/* Ends on what the call returned, or once more where it was the one that was refused. */
-#define GRANTED(call) (CHECK_GRANTED(call) ? (void)0 : (void)CHECK_STATUS(call, LH_OK))
-#define CHECK_GRANTED(call) was_granted(call, #call, __LINE__)
-
-static bool was_granted(lh_status status, const char *text, int line) {
-  if (status != LH_OK) {
-    check_number(status, LH_HOST_OUT_OF_MEMORY, text, __FILE__, line);
-  }
-  return status == LH_OK;
-}
 
 static lh_context *open_granted(void) {
   const lh_open_options options = {.struct_bytes = sizeof options, .settings = story_settings};
@@ -150,21 +68,7 @@ static void tell_story(void) {
   close_device(context);
 }
 
-static void survives_every_refusal(void) {
-  long place = 0;
-  for (;;) {
-    atomic_store(&refused_count, 0);
-    atomic_store(&calls_left, place);
-    tell_story();
-    atomic_store(&calls_left, -1);
-    if (atomic_load(&refused_count) == 0) {
-      break;
-    }
-    place += 1;
-  }
-  printf("     starvation: refused at %ld places\n", place);
-  CHECK(place >= 10);
-}
+static void survives_every_refusal(void) { CHECK(refuse_everywhere(tell_story) >= 10); }
 
 static void survives_refusals_of_an_immediate_device(void) {
   story_settings = "total_bytes=1048576";
