@@ -6,8 +6,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
+import { bundle } from "../utils/bundle.ts"
 import * as CudaDevice from "../utils/cudaDevice.ts"
-import { bundle } from "./bundle.ts"
 
 const isInstalled = CudaDevice.mode === "device" &&
   spawnSync("compute-sanitizer", ["--version"], { stdio: "ignore" }).status === 0
@@ -27,7 +27,7 @@ describe(`steps on a CUDA device, ${isInstalled ? "under" : "without"} compute-s
   for (const maxBytes of [65_536, 0]) {
     it.scopedLive(`read and write what is theirs, with a budget of ${maxBytes} B`, () =>
       Effect.gen(function*() {
-        const { signal, status, stderr, stdout } = run(yield* bundle({ entry: "steps.ts" }), maxBytes)
+        const { signal, status, stderr, stdout } = run(yield* bundle({ entry: "process/steps.ts" }), maxBytes)
         assert.deepStrictEqual([status, signal], [0, null], `${stdout}${stderr}`)
       }), 300_000)
   }

@@ -9,10 +9,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 
+import { bundle } from "../utils/bundle.ts"
 import * as CudaDevice from "../utils/cudaDevice.ts"
 import * as Gpu from "../utils/gpu.ts"
 import { compile, temporaryFolder } from "../utils/libraries.ts"
-import { bundle } from "./bundle.ts"
 import { type Child, type Ended, start } from "./children.ts"
 import { type Device, type Phase, phases, phasesWithCall, type Way, ways } from "./deaths.ts"
 
@@ -153,7 +153,7 @@ describe("the death of a process", () => {
     "gives everything back where it is asked for, and leaves the next process nothing to stumble over",
     () =>
       Effect.gen(function*() {
-        const program = yield* bundle({ entry: "victim.ts" })
+        const program = yield* bundle({ entry: "process/victim.ts" })
         const library = compile(yield* temporaryFolder, "victim", source)
         // Two at a time: each keeps a core busy while it starts.
         const outcomes = yield* Effect.forEach(cases, (one) =>

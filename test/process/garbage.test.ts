@@ -6,7 +6,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { bundle, type Options, sanitizedEnvironment, sanitizedLibraries } from "./bundle.ts"
+import { bundle, type Options, sanitizedEnvironment, sanitizedLibraries } from "../utils/bundle.ts"
 import { start } from "./children.ts"
 import type { Figures } from "./torture.ts"
 import { shapes } from "./tortureShapes.ts"
@@ -20,7 +20,7 @@ const timeout = isLong ? 600_000 : 120_000
 /** Runs the torture in a process of its own. Its calls block threads, more of them than Node has by default. */
 const torture = (options: Omit<Options, "entry">, environment: Readonly<Record<string, string>>, rounds = roundCount) =>
   Effect.gen(function*() {
-    const program = yield* bundle({ entry: "torture.ts", ...options })
+    const program = yield* bundle({ entry: "process/torture.ts", ...options })
     const child = yield* start(program, {
       nodeOptions: ["--expose-gc"],
       args: [`${rounds}`],
@@ -87,7 +87,7 @@ describe("garbage collections before, during and after native calls", () => {
       Effect.gen(function*() {
         const planted = {
           libraries: sanitizedLibraries,
-          replace: { module: /\/ffi\/calls\.ts$/, by: "unrootedCalls.ts" }
+          replace: { module: /\/ffi\/calls\.ts$/, by: "process/unrootedCalls.ts" }
         }
         const { code, stderr, stdout } = yield* torture(planted, yield* sanitizedEnvironment, 50)
         assert.notStrictEqual(code, 0)

@@ -1,7 +1,7 @@
 /** The loss of a CUDA device, each in a process of its own: it takes every runner with it, and no other process. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { bundle } from "./bundle.ts"
+import { bundle } from "../utils/bundle.ts"
 import { start } from "./children.ts"
 import { Report, type Way, ways } from "./lossWays.ts"
 
@@ -16,7 +16,7 @@ describe("a lost CUDA device", () => {
     "poisons every runner of the process, is asked for nothing any more, and lets the process end",
     () =>
       Effect.gen(function*() {
-        const program = yield* bundle({ entry: "lost.ts" })
+        const program = yield* bundle({ entry: "process/lost.ts" })
         for (const way of ways) {
           const child = yield* start(program, { args: [way] })
           const { code, signal, stderr, stdout } = yield* child.ended

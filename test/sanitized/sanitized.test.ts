@@ -2,14 +2,12 @@
  * The native simulator under the address sanitizer, in Node: a process with the sanitizer's runtime preloaded launches
  * kernels and is swept, and no wrong access is reported. That one would be is shown by processes that make a mistake.
  */
-import { assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { execFileSync, spawn } from "node:child_process"
-import { fileURLToPath } from "node:url"
+import { spawn } from "node:child_process"
 import { type Ended, ended } from "../examples/child.ts"
+import { bundle, sanitizedEnvironment, sanitizedLibraries } from "../utils/bundle.ts"
 import { pooledScenarios, unpooledScenarios } from "./programs.ts"
-
-const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** The status with which the sanitizer ends a process. Nothing else does. */
 const reportedCode = 86
@@ -19,21 +17,17 @@ const taskMaxMillis = process.env["LEASEHOLD_LONG"] === "1" ? 3_600_000 : 180_00
 /** Processes at a time: each keeps a core busy. */
 const turn = Effect.unsafeMakeSemaphore(2)
 
-/** Where the compiler that builds the libraries keeps the sanitizer's runtime; without a folder it has none. */
-const runtime = execFileSync("cc", ["-print-file-name=libasan.so"], { encoding: "utf8" }).trim()
-
 /** Runs a task of `child.ts` to its end. */
 const run = (task: string): Effect.Effect<Ended> =>
-  turn.withPermits(1)(Effect.suspend(() => {
-    const child = spawn(process.execPath, ["--import", "tsx", "test/sanitized/child.ts", task], {
-      cwd: root,
+  turn.withPermits(1)(Effect.scoped(Effect.gen(function*() {
+    const program = yield* bundle({ entry: "sanitized/child.ts", libraries: sanitizedLibraries })
+    const child = spawn(process.execPath, [program, task], {
       env: {
         ...process.env,
-        LD_PRELOAD: runtime,
+        ...yield* sanitizedEnvironment,
         // Node itself leaks on purpose when it ends.
         ASAN_OPTIONS: `detect_leaks=0:exitcode=${reportedCode}`,
-        UBSAN_OPTIONS: `exitcode=${reportedCode}`,
-        LEASEHOLD_TEST_NATIVE_FOLDER: fileURLToPath(new URL("../../native/build/sanitize", import.meta.url))
+        UBSAN_OPTIONS: `exitcode=${reportedCode}`
       },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: taskMaxMillis,
@@ -45,8 +39,8 @@ const run = (task: string): Effect.Effect<Ended> =>
         written[stream] += text
       })
     }
-    return ended({ child, output: () => written })
-  }))
+    return yield* ended({ child, output: () => written })
+  })))
 
 /** What a process wrote that has ended well, and of which the sanitizer had nothing to say. */
 const linesOf = ({ code, stderr, stdout }: Ended): ReadonlyArray<string> => {
@@ -75,10 +69,6 @@ const mistakes: ReadonlyArray<readonly [sentence: string, task: string, access: 
 ]
 
 describe.concurrent("under the address sanitizer", () => {
-  beforeAll(() => {
-    assert.include(runtime, "/", "the compiler has no libasan.so, which comes with gcc")
-  })
-
   it.effect(
     "a program without mistakes ends well, and nothing is reported",
     () =>

@@ -1,5 +1,4 @@
 import { fileURLToPath } from "node:url"
 
-/** Where the native libraries are. A process in which a sanitizer watches is told where the sanitized ones are. */
-export const nativeFolder = process.env["LEASEHOLD_TEST_NATIVE_FOLDER"] ??
-  fileURLToPath(new URL("../../native/build", import.meta.url))
+/** Where the native libraries are: for a program that was bundled, those that it was bundled with. */
+export const nativeFolder = fileURLToPath(new URL("../../native/build", import.meta.url))

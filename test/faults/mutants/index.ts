@@ -4,7 +4,7 @@
  */
 import { Data, Effect } from "effect"
 import { type Mutant, mutants } from "./mutants.ts"
-import { type Answer, type DoesNotApply, type PlannedSweep, plant, sweepApart, tidyUp } from "./plant.ts"
+import { type Answer, type DoesNotApply, type PlannedSweep, plant, sweepApart } from "./plant.ts"
 
 export { askedFor, missingMutants, mutants } from "./mutants.ts"
 
@@ -26,7 +26,7 @@ export class ControlNotClean extends Data.TaggedError("ControlNotClean")<{ reado
 
 const sweepPlanted = (mutant: Mutant | undefined, sweeps: ReadonlyArray<PlannedSweep>) =>
   Effect.scoped(
-    Effect.flatMap(plant(mutant), (folder) => sweepApart({ mutant: mutant?.name ?? "control", sweeps, seed, folder }))
+    Effect.flatMap(plant(mutant), (program) => sweepApart(program, { mutant: mutant?.name ?? "control", sweeps, seed }))
   )
 
 const tryMutant = (mutant: Mutant) =>
@@ -74,7 +74,7 @@ export const tryMutants = (
       }
     }
     return outcomes
-  }).pipe(Effect.ensuring(tidyUp))
+  })
 
 /** Plants every mutant. */
 export const runMutants = (options: { readonly concurrency: number }): Promise<ReadonlyArray<MutantOutcome>> =>

@@ -1,11 +1,12 @@
 /** The mutants fit the sources of today. Whether the sweeps kill them is for the campaign to say. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Cause, Effect, Exit } from "effect"
 import { existsSync, readFileSync } from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
+import { bundle } from "../../utils/bundle.ts"
 import { allScenarios } from "../scenarios/index.ts"
 import { askedFor, missingMutants, mutants } from "./index.ts"
-import { mutate, mutated, plant, tidyUp } from "./plant.ts"
+import { mutate, mutated, plant } from "./plant.ts"
 
 /** What is in `values` more than once. */
 const repeated = (values: ReadonlyArray<string>): ReadonlyArray<string> =>
@@ -54,19 +55,33 @@ describe("mutants", () => {
       assert.strictEqual(yield* mutate(mutant, "only one"), "only $& two")
     }))
 
-  it.effect("are planted in a copy that goes with its scope", () =>
+  it.effect("are planted in a program that goes with its scope", () =>
     Effect.gen(function*() {
-      const mutant = mutants[0]!
-      let folder = ""
+      const texts = yield* Effect.forEach(
+        [mutants[0], mutants[1], undefined, undefined],
+        (mutant) => Effect.scoped(Effect.map(plant(mutant), (program) => readFileSync(program, "utf8")))
+      )
+      assert.strictEqual(new Set(texts).size, 3)
+      assert.strictEqual(texts[2], texts[3])
+      let planted = ""
       const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
-        folder = yield* plant(mutant)
-        assert.include(readFileSync(join(folder, "src", mutant.file), "utf8"), mutant.replace)
-        assert.isTrue(existsSync(join(folder, "native/include")))
+        planted = yield* plant(mutants[0])
+        assert.isTrue(existsSync(join(dirname(planted), "../../native/build")))
         return yield* Effect.fail("the sweeps failed")
       })))
       assert.deepStrictEqual(exit, Exit.fail("the sweeps failed"))
-      assert.isFalse(existsSync(folder))
+      assert.isFalse(existsSync(planted))
       // The link to the native libraries goes, and not what it leads to.
-      assert.isTrue(existsSync(new URL("../../../native/include", import.meta.url)))
-    }).pipe(Effect.ensuring(tidyUp)))
+      assert.isTrue(existsSync(new URL("../../../native/build", import.meta.url)))
+    }))
+
+  it.effect("of sources that the program does without are refused", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Effect.scoped(bundle({
+        entry: "faults/mutants/sweepMutant.ts",
+        rewrite: { source: "nowhere.ts", text: "" }
+      })))
+      assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      assert.include(String(exit), "does without nowhere.ts")
+    }))
 })

@@ -1,10 +1,5 @@
-/**
- * The process that sweeps one mutant: it is started with a configuration under which `leasehold` is the mutated copy, and
- * prints one line of JSON.
- */
+/** The program that sweeps one mutant, bundled with the mutated sources: it prints one line of JSON. */
 import { Effect, Logger, LogLevel } from "effect"
-import { realpathSync } from "node:fs"
-import { fileURLToPath } from "node:url"
 import { allScenarios } from "../scenarios/index.ts"
 import type { Answer, Task } from "./plant.ts"
 
@@ -12,11 +7,6 @@ import type { Answer, Task } from "./plant.ts"
 const patience = "20 millis"
 
 const task = JSON.parse(process.argv[2] ?? "{}") as Task
-
-const source = realpathSync(fileURLToPath(import.meta.resolve("leasehold")))
-if (!source.startsWith(`${task.folder}/`)) {
-  throw new Error(`"leasehold" is ${source}, which is not the copy that was planted`)
-}
 
 /** Carries the sweeps out until one is not clean. */
 const sweeps = Effect.gen(function*() {

@@ -3,16 +3,17 @@
  * that the sources take.
  */
 import { Effect, type Scope } from "effect"
+import assert from "node:assert/strict"
 import { execFileSync } from "node:child_process"
 import { mkdirSync, symlinkSync } from "node:fs"
 import { createRequire } from "node:module"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { temporaryFolder } from "../utils/libraries.ts"
+import { temporaryFolder } from "./libraries.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
-export const nativeFolder = join(root, "native")
+const nativeFolder = join(root, "native")
 
 /** The part of the bundler that is used here. */
 interface Bundler {
@@ -25,18 +26,47 @@ const bundler = (): Bundler => {
   return createRequire(require.resolve("tsx"))("esbuild") as Bundler
 }
 
-interface Resolver {
+interface Build {
   readonly onResolve: (filter: { readonly filter: RegExp }, answer: () => { readonly path: string }) => void
+  readonly onLoad: (
+    filter: { readonly filter: RegExp },
+    answer: (found: { readonly path: string }) => { readonly contents: string; readonly loader: "ts" } | undefined
+  ) => void
+}
+
+interface Plugin {
+  readonly name: string
+  readonly setup: (build: Build) => void
 }
 
 export interface Options {
-  /** A file of this folder. */
+  /** A file of the tests, such as `process/victim.ts`. */
   readonly entry: string
   /** Where the native libraries are. Defaults to those that `make` builds. */
   readonly libraries?: string
-  /** A module of the package, by the end of its path, and a file of this folder that takes its place. */
+  /** A module of the package, by the end of its path, and a file of the tests that takes its place. */
   readonly replace?: { readonly module: RegExp; readonly by: string }
+  /** A source of the package, such as `internal/core/slot.ts`, and the text that it has instead. */
+  readonly rewrite?: { readonly source: string; readonly text: string } | undefined
 }
+
+const replacing = ({ by, module }: NonNullable<Options["replace"]>): Plugin => ({
+  name: "replace",
+  setup: ({ onResolve }) => onResolve({ filter: module }, () => ({ path: join(root, "test", by) }))
+})
+
+/** `done` hears that the source is part of the program. */
+const rewriting = ({ source, text }: NonNullable<Options["rewrite"]>, done: () => void): Plugin => ({
+  name: "rewrite",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      if (path !== join(root, "src", source)) {
+        return undefined
+      }
+      done()
+      return { contents: text, loader: "ts" }
+    })
+})
 
 /**
  * Bundles a program and answers the path of the result. It lies as deep in its folder as the sources lie in theirs, beside
@@ -45,16 +75,12 @@ export interface Options {
 export const bundle = (options: Options): Effect.Effect<string, never, Scope.Scope> =>
   Effect.gen(function*() {
     const folder = yield* temporaryFolder
-    const outfile = join(folder, "test", "process", options.entry.replace(/\.ts$/, ".mjs"))
-    const { replace } = options
-    const replacing = replace === undefined ? [] : [{
-      name: "replace",
-      setup: ({ onResolve }: Resolver) =>
-        onResolve({ filter: replace.module }, () => ({ path: join(root, "test", "process", replace.by) }))
-    }]
+    const outfile = join(folder, "test", "program", `${basename(options.entry, ".ts")}.mjs`)
+    const { replace, rewrite } = options
+    let isRewritten = false
     yield* Effect.promise(() =>
       bundler().build({
-        entryPoints: [join(root, "test", "process", options.entry)],
+        entryPoints: [join(root, "test", options.entry)],
         absWorkingDir: root,
         outfile,
         bundle: true,
@@ -64,10 +90,18 @@ export const bundle = (options: Options): Effect.Effect<string, never, Scope.Sco
         external: ["koffi"],
         // Modules in the older format ask for Node's own by `require`.
         banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
-        plugins: replacing,
+        plugins: [
+          ...replace === undefined ? [] : [replacing(replace)],
+          ...rewrite === undefined ? [] : [rewriting(rewrite, () => {
+            isRewritten = true
+          })]
+        ],
         logLevel: "error"
       })
     )
+    if (rewrite !== undefined && !isRewritten) {
+      return yield* Effect.dieMessage(`${options.entry} does without ${rewrite.source}`)
+    }
     mkdirSync(join(folder, "native"))
     symlinkSync(options.libraries ?? join(nativeFolder, "build"), join(folder, "native", "build"))
     symlinkSync(join(nativeFolder, "test"), join(folder, "native", "test"))
@@ -79,7 +113,9 @@ export const bundle = (options: Options): Effect.Effect<string, never, Scope.Sco
 export const sanitizedLibraries = join(nativeFolder, "build", "sanitize")
 
 /** What a process needs to load sanitized libraries. Leaks are the ledger's matter: the sanitizer misses Node's. */
-export const sanitizedEnvironment = Effect.sync(() => ({
-  LD_PRELOAD: execFileSync("cc", ["-print-file-name=libasan.so"], { encoding: "utf8" }).trim(),
-  ASAN_OPTIONS: "detect_leaks=0"
-}))
+export const sanitizedEnvironment = Effect.sync(() => {
+  const runtime = execFileSync("cc", ["-print-file-name=libasan.so"], { encoding: "utf8" }).trim()
+  // Without a folder there is none, and the compiler only hands the name back.
+  assert(runtime.includes("/"), "the compiler has no libasan.so, which comes with gcc")
+  return { LD_PRELOAD: runtime, ASAN_OPTIONS: "detect_leaks=0" }
+})
