@@ -546,6 +546,26 @@ static void a_refused_table_does_not_wait_for_what_comes_behind(void) {
   check_driver_is_empty();
 }
 
+/* Nobody has to ask: the end of the context waits for what was begun, and gives back what was pinned. */
+static void closes_with_a_refused_table_in_flight_with(const char *settings) {
+  lh_context *context = open_cuda(0, settings);
+  lh_address device = take(context, 8);
+  char plain[8] = "before";
+  const lh_transfer transfers[] = {fill(device, 5, 8), copy_out(plain, device, 8), fill(device, 6, 8)};
+  lh_ticket ticket = 0;
+  uint32_t failed_index = 77;
+  loopback()->set_delay(2000000);
+  loopback()->fail("cuMemsetD8Async", 2, 1, 0);
+  CHECK_STATUS(lh_submit(context, LH_LANE_OUT, transfers, 3, &ticket, &failed_index), LH_OK);
+  CHECK_NUMBER(loopback()->live(LOOPBACK_PINNED), 1);
+  close_device(context);
+  loopback()->set_delay(0);
+  CHECK(strcmp(plain, "before") == 0);
+  check_driver_is_empty();
+}
+
+WITH_BOTH_LANES(closes_with_a_refused_table_in_flight)
+
 /* The work has ended when its stream rests, where its event is not to be had. */
 static void work_whose_event_is_refused_fails_when_it_ends(void) {
   static const char *const calls[] = {"cuEventCreate", "cuEventRecord"};
@@ -608,6 +628,7 @@ int main(int argument_count, char **arguments) {
       {"cuda work: a table that is refused half way fails when it ends", a_table_refused_half_way_fails_when_it_ends},
       {"cuda work: a refused table does not wait for what comes behind it",
        a_refused_table_does_not_wait_for_what_comes_behind},
+      {"cuda work: closes with a refused table in flight", closes_with_a_refused_table_in_flight},
       {"cuda work: work whose event is refused fails when it ends", work_whose_event_is_refused_fails_when_it_ends},
       {"cuda work: loses a device whose driver never tells", loses_a_device_that_never_tells},
   };
