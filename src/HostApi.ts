@@ -300,6 +300,7 @@ export interface Service {
   readonly backend: string
   readonly device: DeviceInfo
   readonly traits: Traits
+  /** What the device says now. Nothing is remembered of it: a device that is lost is not asked, and this fails with its status. */
   readonly memoryInfo: Effect.Effect<MemoryInfo, HostApiError>
   /** Allocates at least 1 device byte at a multiple of `alignmentBytes`. Contents are undefined. */
   readonly malloc: (

@@ -103,7 +103,10 @@ export interface Options {
    * run is copied while another executes. Defaults to `"serial"`.
    */
   readonly lanes?: "serial" | "overlap" | undefined
-  /** Copies up to this many bytes in one direction go through staging as one. Defaults to `"1 MiB"`. */
+  /**
+   * Copies up to this many bytes in one direction go through staging as one. Defaults to `"1 MiB"`, which nobody has measured on a
+   * GPU yet.
+   */
   readonly coalesceMaxBytes?: Bytes.Input | undefined
   /** Larger copies travel in pieces of this size, each while the next is staged. Defaults to `"1 MiB"`. */
   readonly pieceBytes?: Bytes.Input | undefined
